@@ -1,0 +1,1 @@
+"""Workloads, and later the fleet simulator, over the same decision code that runs in production."""
