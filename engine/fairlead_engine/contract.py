@@ -1,0 +1,14 @@
+"""Names that engines promise to others: port, flags and limits that the operator and the router rely on."""
+
+PORT = 8000
+"""Port on which an engine serves unless told otherwise."""
+
+HEALTH_PATH = "/health"
+"""200 when the engine can serve; the pods' readiness probe asks it."""
+
+MODEL_FLAG = "--model"
+SERVED_MODEL_NAME_FLAG = "--served-model-name"
+PORT_FLAG = "--port"
+HOST_FLAG = "--host"
+SHUTDOWN_TIMEOUT_FLAG = "--shutdown-timeout"
+"""Seconds that running requests get after SIGTERM."""

@@ -1,0 +1,115 @@
+"""Names that the router promises to others: ports, labels, headers, reasons and metrics.
+
+The operator, the dashboards and the tests import them from here, so that a name is spelled once. Nothing in this
+module does anything.
+"""
+
+from enum import StrEnum
+
+DATA_PORT = 8080
+"""Port of the OpenAI API."""
+ADMIN_PORT = 9090
+"""Port of `/metrics`, `/health`, `/ready` and `/admin/v1/*`; not for users."""
+ENGINE_PORT = 8000
+"""Port on which every engine serves."""
+
+CONFIG_KEY = "config.yaml"
+"""Key of the router's configuration in its ConfigMap."""
+
+
+class Label(StrEnum):
+    """Labels on the objects of a pool."""
+
+    POOL = "fairlead.dev/pool"
+    COMPONENT = "fairlead.dev/component"
+    REVISION = "fairlead.dev/revision"
+
+
+class Component(StrEnum):
+    """Values of `Label.COMPONENT`."""
+
+    ENGINE = "engine"
+    ROUTER = "router"
+
+
+class Header(StrEnum):
+    """Request and response headers, lower case."""
+
+    REQUEST_ID = "x-request-id"
+    SLO_CLASS = "x-slo-class"
+    REASON = "x-fairlead-reason"
+    ENDPOINT = "x-fairlead-endpoint"
+    RETRY_AFTER = "retry-after"
+
+
+class Verdict(StrEnum):
+    """What the router decided about a request: label `verdict`."""
+
+    RUN = "run"
+    REJECT = "reject"
+
+
+class Reason(StrEnum):
+    """Why a request ended as it did: label `reason`, header `x-fairlead-reason`, `code` of an error body."""
+
+    COMPLETED = "completed"
+    """The engine's answer was relayed to its end."""
+    CLIENT_DISCONNECTED = "client_disconnected"
+    """The client hung up; the request was aborted at the engine."""
+    INVALID_REQUEST = "invalid_request"
+    """The body is not a JSON object, or a field has a value of the wrong kind (400)."""
+    REQUEST_TOO_LARGE = "request_too_large"
+    """The body is larger than the router accepts (413)."""
+    UNKNOWN_CLASS = "unknown_class"
+    """`x-slo-class` names a class that the pool does not declare (400)."""
+    MODEL_NOT_FOUND = "model_not_found"
+    """`model` is not served by this pool (404)."""
+    NO_ENDPOINT = "no_endpoint"
+    """No engine of the pool is ready (503)."""
+    ENGINE_UNREACHABLE = "engine_unreachable"
+    """Every engine tried refused the connection or closed it before its first byte (502)."""
+    ENGINE_ERROR = "engine_error"
+    """The engine answered with an error status, which was relayed."""
+    ENGINE_DISCONNECTED = "engine_disconnected"
+    """The engine was lost in the middle of an answer."""
+    FIRST_BYTE_TIMEOUT = "first_byte_timeout"
+    """The engine sent no byte within `timeouts.firstByte` (504)."""
+    INTER_TOKEN_TIMEOUT = "inter_token_timeout"  # noqa: S105 - a reason, not a password
+    """A stream was silent for longer than `timeouts.interToken`."""
+    TOTAL_TIMEOUT = "total_timeout"
+    """The request took longer than `timeouts.total`."""
+    SHUTTING_DOWN = "shutting_down"
+    """The router is stopping and takes no new request (503)."""
+
+
+class Metric(StrEnum):
+    """Metric names, without the suffixes that Prometheus adds."""
+
+    TTFT = "fairlead_router_ttft_seconds"
+    TBT = "fairlead_router_tbt_seconds"
+    REQUEST_DURATION = "fairlead_router_request_duration_seconds"
+    REQUESTS = "fairlead_router_requests"
+    OFFERED_REQUESTS = "fairlead_router_offered_requests"
+    GOOD_REQUESTS = "fairlead_router_good_requests"
+    TOKENS = "fairlead_router_tokens"
+    IN_FLIGHT = "fairlead_router_in_flight"
+    ENDPOINT_STATE = "fairlead_router_endpoint_state"
+    RETRIES = "fairlead_router_retries"
+    CONFIG_ERRORS = "fairlead_router_config_errors"
+    BUILD_INFO = "fairlead_router_build_info"
+
+
+class EndpointState(StrEnum):
+    """State of an endpoint as `GET /admin/v1/endpoints` and the metric `endpoint_state` report it."""
+
+    READY = "ready"
+    NOT_READY = "not_ready"
+    DRAINING = "draining"
+
+
+TTFT_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0)
+"""Seconds; the TTFT limits of the pool's classes are added as edges."""
+TBT_BUCKETS = (0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0)
+"""Seconds; the TBT limits of the pool's classes are added as edges."""
+DURATION_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0, 1280.0)
+"""Seconds."""
