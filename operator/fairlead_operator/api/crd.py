@@ -10,7 +10,16 @@ from typing import Any
 import click
 import yaml
 
-from fairlead_operator.api.pool import API_VERSION, GROUP, KIND, MAX_NAME_LENGTH, PLURAL, VERSION, InferencePoolSpec, rule
+from fairlead_operator.api.pool import (
+    API_VERSION,
+    GROUP,
+    KIND,
+    MAX_NAME_LENGTH,
+    PLURAL,
+    VERSION,
+    InferencePoolSpec,
+    rule,
+)
 
 Schema = dict[str, Any]
 
@@ -19,7 +28,10 @@ STATUS_SCHEMA: Schema = {
     "description": "What the operator observed.",
     "properties": {
         "phase": {"type": "string", "description": "One word: Pending, Progressing, Ready, Degraded or Stopped."},
-        "observedGeneration": {"type": "integer", "description": "The generation of the spec that this status is about."},
+        "observedGeneration": {
+            "type": "integer",
+            "description": "The generation of the spec that this status is about.",
+        },
         "replicas": {"type": "integer", "description": "Engines that exist and are not being removed."},
         "readyReplicas": {"type": "integer", "description": "Engines that are ready to serve."},
         "updatedReplicas": {"type": "integer", "description": "Engines of the current revision."},
@@ -112,8 +124,7 @@ def _pool_schema() -> Schema:
         "x-kubernetes-validations": [
             rule(
                 f"self.metadata.name.size() <= {MAX_NAME_LENGTH}",
-                f"metadata.name must have at most {MAX_NAME_LENGTH} characters: "
-                "its children's names are made from it",
+                f"metadata.name must have at most {MAX_NAME_LENGTH} characters: its children's names are made from it",
             ),
             rule(
                 "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",

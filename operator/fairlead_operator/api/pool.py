@@ -7,8 +7,9 @@ expressions beside the type they are about: the API server refuses what breaks t
 
 from typing import Annotated, Any, Literal, Self
 
-from fairlead_router.config import ModelName, Name, PolicyName, RouterConfig, ServiceClass, Strict, Timeouts
 from pydantic import ConfigDict, Field, ValidationError, model_validator
+
+from fairlead_router.config import ModelName, Name, PolicyName, RouterConfig, ServiceClass, Strict, Timeouts
 
 GROUP = "fairlead.dev"
 VERSION = "v1alpha1"

@@ -1,0 +1,37 @@
+"""Command lines of the processes that a pool consists of, for pods and for local processes alike."""
+
+from collections.abc import Sequence
+
+from fairlead_engine.contract import (
+    HOST_FLAG,
+    MODEL_FLAG,
+    PORT_FLAG,
+    SERVED_MODEL_NAME_FLAG,
+    SHUTDOWN_TIMEOUT_FLAG,
+)
+from fairlead_operator.api.pool import InferencePoolSpec
+
+ENGINE_SHUTDOWN_SECONDS = 30
+"""What requests that run in an engine get to finish after its SIGTERM."""
+
+
+def engine_command(spec: InferencePoolSpec, host: str, port: int) -> list[str]:
+    """Give the command line that starts one engine of a pool, listening at `host`:`port`."""
+    names = [part for name in spec.model.served_names for part in (SERVED_MODEL_NAME_FLAG, name)]
+    where = [HOST_FLAG, host, PORT_FLAG, str(port), SHUTDOWN_TIMEOUT_FLAG, str(ENGINE_SHUTDOWN_SECONDS)]
+    if spec.engine.type == "vllm":
+        # vLLM takes all served names after one flag; a repeated flag would keep only the last
+        together = [SERVED_MODEL_NAME_FLAG, *spec.model.served_names]
+        return ["vllm", "serve", model_location(spec), *together, *where, *spec.engine.args]
+    return ["fairlead-engine", MODEL_FLAG, spec.model.name, *names, *where, *spec.engine.args]
+
+
+def model_location(spec: InferencePoolSpec) -> str:
+    """Say where vLLM finds the weights: a repository on the Hugging Face hub or a path in its container."""
+    uri = spec.model.uri or ""
+    return uri.removeprefix("hf://").removeprefix("file://")
+
+
+def router_command(arguments: Sequence[str]) -> list[str]:
+    """Give the command line that starts a router."""
+    return ["fairlead-router", *arguments]

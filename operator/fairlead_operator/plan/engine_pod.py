@@ -1,0 +1,110 @@
+"""The pod of one engine, and the revision that names what it is made from."""
+
+import hashlib
+import json
+from typing import Any
+
+from fairlead_engine.contract import HEALTH_PATH
+from fairlead_operator.api.pool import EngineSpec, Pool
+from fairlead_operator.plan.commands import ENGINE_SHUTDOWN_SECONDS, engine_command
+from fairlead_operator.plan.metadata import metadata, restricted_container, restricted_pod
+from fairlead_operator.types import Images
+from fairlead_router.contract import ENGINE_PORT, Component, Label
+
+VLLM_IMAGE = "vllm/vllm-openai:v0.32.0"
+"""The release whose flags and metrics Fairlead is tested against."""
+
+CONTAINER = "engine"
+
+ROUTERS_NOTICE_SECONDS = 3
+"""Between a pod's deletion and its engine's SIGTERM, so that every router has seen the deletion and sends no more."""
+
+START_SECONDS = 1800
+"""Longest start of an engine: weights may have to be downloaded."""
+
+HOME = "/tmp"  # noqa: S108 - an emptyDir of the pod, not a shared directory
+
+
+def engine_image(engine: EngineSpec, images: Images) -> str:
+    """Give the image of an engine: the spec's, or the default of its type."""
+    return engine.image or (VLLM_IMAGE if engine.type == "vllm" else images.engine)
+
+
+def engine_pod(pool: Pool, name: str, images: Images) -> dict[str, Any]:
+    """Give the manifest of the pod called `name`."""
+    spec = _pod_spec(pool, images)
+    manifest = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata(pool, name, Component.ENGINE), "spec": spec}
+    manifest["metadata"]["labels"][Label.REVISION.value] = _hash(spec)
+    return manifest
+
+
+def revision(pool: Pool, images: Images) -> str:
+    """Name what the pool's engine pods are made from: pods of one revision are interchangeable."""
+    return _hash(_pod_spec(pool, images))
+
+
+def _hash(spec: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:10]
+
+
+def _pod_spec(pool: Pool, images: Images) -> dict[str, Any]:
+    engine = pool.spec.engine
+    command, *arguments = engine_command(pool.spec, host="0.0.0.0", port=ENGINE_PORT)  # noqa: S104 - a pod's own address
+    container: dict[str, Any] = {
+        "name": CONTAINER,
+        "image": engine_image(engine, images),
+        "imagePullPolicy": images.pull_policy,
+        "command": [command],
+        "args": arguments,
+        "ports": [{"name": "http", "containerPort": ENGINE_PORT, "protocol": "TCP"}],
+        # routers read the pods' readiness: two failures in a row take an engine out within four seconds
+        "readinessProbe": _probe(period=2, failures=2),
+        "startupProbe": _probe(period=2, failures=START_SECONDS // 2),
+        "livenessProbe": _probe(period=10, failures=6),
+        "lifecycle": {"preStop": {"sleep": {"seconds": ROUTERS_NOTICE_SECONDS}}},
+        "securityContext": restricted_container(),
+        "env": [{"name": "HOME", "value": HOME}],
+        "volumeMounts": [{"name": "tmp", "mountPath": HOME}],
+    }
+    if resources := engine.resources.model_dump(exclude_none=True, exclude_unset=True):
+        container["resources"] = _quantities(resources)
+    volumes: list[dict[str, Any]] = [{"name": "tmp", "emptyDir": {}}]
+    if engine.type == "vllm":
+        _adapt_to_vllm(container, volumes)
+    return {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": restricted_pod(),
+        "terminationGracePeriodSeconds": ROUTERS_NOTICE_SECONDS + ENGINE_SHUTDOWN_SECONDS + 10,
+        "containers": [container],
+        "volumes": volumes,
+        "topologySpreadConstraints": [
+            {
+                "maxSkew": 1,
+                "topologyKey": "kubernetes.io/hostname",
+                "whenUnsatisfiable": "ScheduleAnyway",
+                "labelSelector": {"matchLabels": {Label.POOL.value: pool.name, Label.COMPONENT.value: "engine"}},
+            }
+        ],
+    }
+
+
+def _adapt_to_vllm(container: dict[str, Any], volumes: list[dict[str, Any]]) -> None:
+    """Let vLLM write its caches, name its user and share memory between its processes."""
+    container["securityContext"]["readOnlyRootFilesystem"] = False
+    container["env"] += [{"name": "USER", "value": "vllm"}, {"name": "HF_HOME", "value": f"{HOME}/huggingface"}]
+    container["volumeMounts"].append({"name": "shm", "mountPath": "/dev/shm"})  # noqa: S108
+    volumes.append({"name": "shm", "emptyDir": {"medium": "Memory"}})
+
+
+def _probe(*, period: int, failures: int) -> dict[str, Any]:
+    return {
+        "httpGet": {"path": HEALTH_PATH, "port": "http"},
+        "periodSeconds": period,
+        "failureThreshold": failures,
+        "timeoutSeconds": 2,
+    }
+
+
+def _quantities(resources: dict[str, dict[str, Any]]) -> dict[str, dict[str, str]]:
+    return {kind: {name: str(amount) for name, amount in amounts.items()} for kind, amounts in resources.items()}

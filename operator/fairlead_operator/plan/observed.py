@@ -1,0 +1,112 @@
+"""What the objects in the cluster say of a pool: pure readings of manifests."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from fairlead_operator.api.pool import KIND
+from fairlead_operator.types import ChildKey, Engine, Manifest
+from fairlead_router.contract import Label
+
+FAILING = frozenset(
+    {
+        "CrashLoopBackOff",
+        "CreateContainerConfigError",
+        "CreateContainerError",
+        "ErrImageNeverPull",
+        "ErrImagePull",
+        "ImagePullBackOff",
+        "InvalidImageName",
+        "RunContainerError",
+    }
+)
+"""Reasons of a waiting container that waiting does not mend."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """The objects that a pool owns, and the names it wants that belong to somebody else."""
+
+    pods: Sequence[Manifest] = ()
+    children: Mapping[ChildKey, Manifest] = field(default_factory=dict)
+    conflicts: frozenset[ChildKey] = frozenset()
+    refusals: tuple[str, ...] = ()
+    """What the API server said when it refused a write of the last attempt."""
+
+
+def owner_uid(manifest: Manifest) -> str | None:
+    """Give the uid of the pool that controls an object, or None."""
+    for owner in manifest["metadata"].get("ownerReferences", ()):
+        if owner.get("controller") and owner["kind"] == KIND:
+            return str(owner["uid"])
+    return None
+
+
+def owner_name(manifest: Manifest) -> str | None:
+    """Give the name of the pool that controls an object, or None."""
+    for owner in manifest["metadata"].get("ownerReferences", ()):
+        if owner.get("controller") and owner["kind"] == KIND:
+            return str(owner["name"])
+    return None
+
+
+def engine_of(pod: Manifest) -> Engine:
+    """Read an engine pod."""
+    metadata, status = pod["metadata"], pod.get("status", {})
+    return Engine(
+        name=metadata["name"],
+        uid=metadata["uid"],
+        revision=metadata.get("labels", {}).get(Label.REVISION, ""),
+        created_seconds=datetime.fromisoformat(metadata["creationTimestamp"]).timestamp(),
+        ready=_condition(status, "Ready") == "True",
+        terminating="deletionTimestamp" in metadata,
+        ended=status.get("phase") in {"Failed", "Succeeded"},
+        trouble=_trouble(status),
+    )
+
+
+def _condition(status: Mapping[str, Any], kind: str) -> str:
+    return next((c["status"] for c in status.get("conditions", ()) if c["type"] == kind), "Unknown")
+
+
+def _trouble(status: Mapping[str, Any]) -> str:
+    for container in status.get("containerStatuses", ()):
+        waiting = container.get("state", {}).get("waiting", {})
+        if waiting.get("reason") in FAILING:
+            ended = container.get("lastState", {}).get("terminated", {})
+            detail = waiting.get("message") or ""
+            code = f" (last exit code {ended['exitCode']})" if "exitCode" in ended else ""
+            return f"{waiting['reason']}{code}: {detail}".rstrip(": ")
+    for condition in status.get("conditions", ()):
+        if condition["type"] == "PodScheduled" and condition.get("reason") == "Unschedulable":
+            return f"Unschedulable: {condition.get('message', '')}"
+    return ""
+
+
+def router_available(deployment: Manifest | None) -> bool:
+    """Tell whether at least one router pod serves."""
+    return deployment is not None and deployment.get("status", {}).get("availableReplicas", 0) > 0
+
+
+def router_settled(deployment: Manifest | None) -> bool:
+    """Tell whether every router pod is of the declared kind and available."""
+    if deployment is None:
+        return False
+    status, wanted = deployment.get("status", {}), deployment["spec"]["replicas"]
+    return (
+        status.get("observedGeneration") == deployment["metadata"].get("generation")
+        and status.get("updatedReplicas", 0) == wanted
+        and status.get("availableReplicas", 0) == wanted
+        and status.get("replicas", 0) == wanted
+    )
+
+
+def router_trouble(deployment: Manifest | None) -> str:
+    """Say why the router's Deployment does not progress, or nothing."""
+    for condition in (deployment or {}).get("status", {}).get("conditions", ()):
+        if condition["type"] == "Progressing" and condition["status"] == "False":
+            return str(condition.get("message", ""))
+        if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
+            return str(condition.get("message", ""))
+    return ""

@@ -1,0 +1,92 @@
+"""The whole plan of one pool: what to apply, which engines to create and remove, what to say."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from fairlead_operator.api.pool import Pool
+from fairlead_operator.plan.drift import adopted, differs, meddled
+from fairlead_operator.plan.engine_pod import engine_pod, revision
+from fairlead_operator.plan.engines import plan_engines
+from fairlead_operator.plan.observed import Observed, engine_of
+from fairlead_operator.plan.router_children import router_children
+from fairlead_operator.plan.status import pool_status
+from fairlead_operator.types import ChildKey, Images, Manifest, Removal
+
+
+@dataclass(frozen=True, slots=True)
+class Apply:
+    """A manifest to apply. `new`: nothing of that name is known. `adopt`: managed fields to take over first."""
+
+    manifest: dict[str, Any]
+    new: bool
+    adopt: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def key(self) -> ChildKey:
+        """Identity of the object."""
+        return ChildKey(self.manifest["kind"], self.manifest["metadata"]["name"])
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to do for a pool now; a settled pool's plan is empty but for the status it has already."""
+
+    apply: tuple[Apply, ...]
+    remove: tuple[Removal, ...]
+    status: dict[str, Any] | None
+    """The status to write; None where the pool has it already."""
+
+    @property
+    def empty(self) -> bool:
+        """Nothing needs to be written."""
+        return not self.apply and not self.remove and self.status is None
+
+
+def plan_pool(pool: Pool, observed: Observed, previous: Mapping[str, Any], images: Images, now: datetime) -> Plan:
+    """Plan the next step of a pool whose status is `previous`."""
+    engines = [engine_of(pod) for pod in observed.pods]
+    current = revision(pool, images)
+    engine_plan = plan_engines(pool.name, pool.spec.replicas, current, engines)
+    status = pool_status(pool, observed, engines, current, previous, now)
+    return Plan(
+        apply=(
+            *_children(pool, observed, images),
+            *_drifted_pods(pool, observed, current, images),
+            *(Apply(engine_pod(pool, name, images), new=True) for name in engine_plan.create),
+        ),
+        remove=engine_plan.remove,
+        status=status if status != previous else None,
+    )
+
+
+def _children(pool: Pool, observed: Observed, images: Images) -> list[Apply]:
+    steps = []
+    for manifest in router_children(pool, images):
+        key = ChildKey(manifest["kind"], manifest["metadata"]["name"])
+        live = observed.children.get(key)
+        if live is None:
+            steps.append(Apply(manifest, new=True))
+        elif "deletionTimestamp" in live["metadata"]:
+            continue  # it comes back with the event of its end
+        elif meddled(live):
+            steps.append(Apply(manifest, new=False, adopt=tuple(adopted(live))))
+        elif differs(manifest, live):
+            steps.append(Apply(manifest, new=False))
+    return steps
+
+
+def _drifted_pods(pool: Pool, observed: Observed, current: str, images: Images) -> list[Apply]:
+    """Give the engine pods whose labels or image somebody edited; older revisions are replaced, not mended."""
+    return [
+        Apply(manifest, new=False)
+        for pod, engine in ((pod, engine_of(pod)) for pod in observed.pods)
+        if engine.revision == current and not engine.terminating and not engine.ended
+        if differs(manifest := engine_pod(pool, engine.name, images), pod)
+    ]
+
+
+def owned_by(pool: Pool, manifest: Manifest) -> bool:
+    """Tell whether an object belongs to this very pool, and not to another or to an earlier one of that name."""
+    return any(owner.get("uid") == pool.uid for owner in manifest["metadata"].get("ownerReferences", ()))
