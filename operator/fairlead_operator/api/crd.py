@@ -190,7 +190,7 @@ def to_yaml() -> str:
 @click.command("crd")
 @click.option("--output", "-o", type=click.Path(path_type=Path, dir_okay=False), help="Write here, not to the screen.")
 def command(output: Path | None) -> None:
-    """Print the CustomResourceDefinition of InferencePool.
+    r"""Print the CustomResourceDefinition of InferencePool.
 
     \b
     fairlead crd | kubectl apply --server-side -f -

@@ -31,7 +31,7 @@ def rule(cel: str, message: str) -> dict[str, str]:
 
 def validations(*rules: dict[str, str]) -> ConfigDict:
     """Attach CEL rules to a model's schema."""
-    return ConfigDict(json_schema_extra={"x-kubernetes-validations": list(rules)})
+    return ConfigDict(json_schema_extra={"x-kubernetes-validations": [dict(rule) for rule in rules]})
 
 
 Quantity = Annotated[

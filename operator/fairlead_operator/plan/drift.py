@@ -1,4 +1,4 @@
-"""Does a live object differ from what the operator declares of it?
+"""Drift: whether a live object differs from what the operator declares of it.
 
 The API server adds defaults and other controllers add fields of their own, so a live object never equals its
 manifest. Two questions find every drift that matters:

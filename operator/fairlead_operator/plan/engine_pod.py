@@ -33,9 +33,9 @@ def engine_image(engine: EngineSpec, images: Images) -> str:
 def engine_pod(pool: Pool, name: str, images: Images) -> dict[str, Any]:
     """Give the manifest of the pod called `name`."""
     spec = _pod_spec(pool, images)
-    manifest = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata(pool, name, Component.ENGINE), "spec": spec}
-    manifest["metadata"]["labels"][Label.REVISION.value] = _hash(spec)
-    return manifest
+    about = metadata(pool, name, Component.ENGINE)
+    about["labels"][Label.REVISION.value] = _hash(spec)
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": about, "spec": spec}
 
 
 def revision(pool: Pool, images: Images) -> str:

@@ -95,7 +95,7 @@ def router_settled(deployment: Manifest | None) -> bool:
         return False
     status, wanted = deployment.get("status", {}), deployment["spec"]["replicas"]
     return (
-        status.get("observedGeneration") == deployment["metadata"].get("generation")
+        bool(status.get("observedGeneration") == deployment["metadata"].get("generation"))
         and status.get("updatedReplicas", 0) == wanted
         and status.get("availableReplicas", 0) == wanted
         and status.get("replicas", 0) == wanted
