@@ -88,6 +88,7 @@ class Reconciler:
             plan = plan_pool(pool, observed, previous, self._images, self._now())
         if plan.status is not None:
             await self._write_status(manifest, plan.status)
+            await self._warn_of(obstacles, manifest)
         if obstacles:
             return Result.REFUSED, REFUSED_RETRY_SECONDS
         return (Result.UNCHANGED if plan.empty else Result.CHANGED), None
@@ -103,12 +104,10 @@ class Reconciler:
         for step in plan.apply:
             try:
                 await self._apply(pool, manifest, step)
-            except NameTakenError as error:
+            except NameTakenError:
                 conflicts.add(step.key)
-                await self._events.warn(manifest, EventReason.NAME_CONFLICT, str(error))
             except RefusedError as error:
                 refusals.append(str(error))
-                await self._events.warn(manifest, EventReason.API_REFUSED, str(error))
         for removal in plan.remove:
             await self._remove(manifest, removal)
         return Obstacles(frozenset(conflicts), tuple(refusals))
@@ -138,6 +137,14 @@ class Reconciler:
         logger.info("%s/%s: removed %s: %s", namespace, manifest["metadata"]["name"], engine.name, removal.why)
         text = f"removed {engine.name}: {removal.why}"
         await self._events.note(manifest, EventReason.ENGINE_REMOVED, text)
+
+    async def _warn_of(self, obstacles: Obstacles, manifest: Manifest) -> None:
+        """Post what stands in the way; called when the status says something new, so not at every retry."""
+        for key in sorted(obstacles.conflicts):
+            text = f"{key} exists and does not belong to this pool"
+            await self._events.warn(manifest, EventReason.NAME_CONFLICT, text)
+        for refusal in obstacles.refusals:
+            await self._events.warn(manifest, EventReason.API_REFUSED, refusal)
 
     async def _say_invalid(self, manifest: Manifest, message: str) -> Result:
         previous = manifest.get("status", {})

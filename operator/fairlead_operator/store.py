@@ -19,7 +19,7 @@ class Store:
         self._pools: dict[Key, Manifest] = {}
         self._children: dict[Key, dict[ChildKey, Manifest]] = {}
 
-    def keys(self) -> Iterator[Key]:
+    def pool_keys(self) -> Iterator[Key]:
         """Give the key of every pool."""
         return iter(list(self._pools))
 

@@ -145,23 +145,26 @@ def structural(schema: Schema, definitions: dict[str, Schema]) -> Schema:
     if options := schema.pop("anyOf", None):  # `X | None`: an absent field needs no null
         [option] = [option for option in options if option.get("type") != "null"]
         return structural({**option, **schema}, definitions)
-    for key in ("$defs", "title"):
-        schema.pop(key, None)
-    if "default" in schema:
-        schema["default"] = _without_nulls(schema["default"])
-        if schema["default"] is None:
-            del schema["default"]
-    if schema.get("additionalProperties") is False:  # a structural schema prunes unknown fields by itself
-        del schema["additionalProperties"]
-    if isinstance(values := schema.get("additionalProperties"), dict):
+    _drop_what_is_not_structural(schema)
+    if values := schema.get("additionalProperties"):
         schema["additionalProperties"] = structural(values, definitions)
-        schema.pop("propertyNames", None)  # not allowed in a structural schema
     if items := schema.get("items"):
         schema["items"] = structural(items, definitions)
     if properties := schema.get("properties"):
         schema["properties"] = {name: structural(part, definitions) for name, part in properties.items()}
         _default_objects(schema)
     return schema
+
+
+def _drop_what_is_not_structural(schema: Schema) -> None:
+    for key in ("$defs", "title", "propertyNames"):
+        schema.pop(key, None)
+    if "default" in schema:
+        schema["default"] = _without_nulls(schema["default"])
+        if schema["default"] is None:
+            del schema["default"]
+    if schema.get("additionalProperties") is False:  # unknown fields are pruned without being told
+        del schema["additionalProperties"]
 
 
 def _without_nulls(value: Any) -> Any:

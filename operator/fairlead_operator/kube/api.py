@@ -66,7 +66,7 @@ class Api:
     def __init__(self, client: ApiClient) -> None:
         self._dynamic = DynamicClient(client)
 
-    async def list(self, resource: Resource, namespace: str | None, labels: str | None = None) -> list[Manifest]:
+    async def list_all(self, resource: Resource, namespace: str | None, labels: str | None = None) -> list[Manifest]:
         """Read all objects of a kind, in one namespace or in all."""
         items: list[Manifest] = []
         token: str | None = None
@@ -87,14 +87,15 @@ class Api:
     async def get(self, resource: Resource, namespace: str, name: str) -> Manifest | None:
         """Read one object; None where there is none."""
         try:
-            return await self._ask("get", resource.path(namespace, name))
+            live: Manifest = await self._ask("get", resource.path(namespace, name))
         except NotFoundError:
             return None
+        return live
 
     async def apply(self, manifest: Manifest, subresource: str | None = None) -> Manifest:
         """Apply a manifest server-side as the operator's own; give the object as it now stands."""
         resource, metadata = BY_KIND[manifest["kind"]], manifest["metadata"]
-        return await self._ask(
+        live: Manifest = await self._ask(
             "patch",
             resource.path(metadata["namespace"], metadata["name"], subresource),
             body=dict(manifest),
@@ -102,6 +103,7 @@ class Api:
             field_manager=MANAGED_BY,
             force_conflicts=True,
         )
+        return live
 
     async def adopt(self, live: Manifest, managed_fields: list[dict[str, Any]]) -> None:
         """Give an object other managed fields, unless it changed since it was read."""

@@ -22,18 +22,14 @@ class Events:
     def __init__(self, api: Api, identity: str) -> None:
         self._api = api
         self._identity = identity
-        self._last_warning: dict[tuple[str, EventReason], str] = {}
 
     async def note(self, pool: Manifest, reason: EventReason, text: str) -> None:
         """Say what was done."""
         await self._post(pool, "Normal", reason, text)
 
     async def warn(self, pool: Manifest, reason: EventReason, text: str) -> None:
-        """Say what stands in the way; the same words about the same pool are posted once until they change."""
-        key = (pool["metadata"]["uid"], reason)
-        if self._last_warning.get(key) != text:
-            self._last_warning[key] = text
-            await self._post(pool, "Warning", reason, text)
+        """Say what stands in the way."""
+        await self._post(pool, "Warning", reason, text)
 
     async def _post(self, pool: Manifest, kind: str, reason: EventReason, text: str) -> None:
         metadata = pool["metadata"]
