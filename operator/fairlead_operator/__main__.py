@@ -42,7 +42,7 @@ from fairlead_operator.types import Images
     "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True
 )
 @click.version_option(package_name="fairlead")
-def main(  # one parameter a flag
+def main(  # noqa: PLR0913, PLR0917 - one parameter a flag
     namespaces: tuple[str, ...],
     engine_image: str,
     router_image: str,

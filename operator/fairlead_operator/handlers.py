@@ -5,7 +5,7 @@ so a pool can be deleted while no operator runs.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import kopf
@@ -15,6 +15,9 @@ from fairlead_operator.plan.observed import owner_uid
 from fairlead_operator.store import Store
 from fairlead_operator.types import Manifest
 from fairlead_operator.work_queue import WorkQueue
+
+When = Callable[..., bool]
+"""Whether an object is the operator's business, in the form that kopf asks."""
 
 
 def registry(store: Store, queue: WorkQueue) -> kopf.OperatorRegistry:
@@ -53,7 +56,9 @@ def _log_in(handlers: kopf.OperatorRegistry) -> None:
         return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
 
 
-def _watch(handlers: kopf.OperatorRegistry, resource: Resource, store: Store, queue: WorkQueue, **filters: Any) -> None:
+def _watch(
+    handlers: kopf.OperatorRegistry, resource: Resource, store: Store, queue: WorkQueue, when: When | None = None
+) -> None:
     group, _, version = resource.api_version.rpartition("/")
     where = (group, version, resource.plural)
 
