@@ -5,14 +5,13 @@ owner references collect nothing. What needs those is tested on kind (`tests/e2e
 """
 
 import json
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 import yaml
-from control_plane import ROOT, Cluster, Operator, control_plane, free_port, shipped_rules, stop, write_kubeconfig
+from control_plane import ROOT, Cluster, Operator, control_plane, free_port, shipped_rules, spawn, stop, write_kubeconfig
 
 
 @pytest.fixture(scope="session")
@@ -60,7 +59,7 @@ def start_operator(operator_kubeconfig: Path, namespace: str, tmp_path: Path) ->
 
     def start(*arguments: str) -> Operator:
         log = tmp_path / f"operator-{len(started)}.log"
-        process = subprocess.Popen(
+        process = spawn(
             [
                 str(ROOT / ".venv" / "bin" / "fairlead-operator"),
                 f"--kubeconfig={operator_kubeconfig}",
@@ -70,7 +69,7 @@ def start_operator(operator_kubeconfig: Path, namespace: str, tmp_path: Path) ->
                 f"--health-port={free_port()}",
                 *arguments,
             ],
-            stderr=log.open("wb"),
+            log,
         )
         started.append(Operator(process, log))
         return started[-1]

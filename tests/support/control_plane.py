@@ -85,6 +85,12 @@ def eventually(condition: Callable[[], Any], what: str, seconds: float = 20) -> 
     raise AssertionError(f"not within {seconds} s: {what}; last: {last!r}")
 
 
+def spawn(command: list[str], log: Path) -> subprocess.Popen[bytes]:
+    """Start a process whose output goes to a file."""
+    with log.open("wb") as output:
+        return subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+
+
 def stop(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
     try:
@@ -102,7 +108,7 @@ def control_plane(folder: Path) -> Iterator[Cluster]:
     subprocess.run(["openssl", "genrsa", "-out", str(folder / "sa.key"), "2048"], check=True, capture_output=True)
     (folder / "tokens.csv").write_text('admin-token,admin,admin,"system:masters"\noperator-token,operator,operator\n')
     (folder / "audit.yaml").write_text(AUDIT_POLICY)
-    store = subprocess.Popen(
+    store = spawn(
         [
             etcd,
             f"--data-dir={folder / 'etcd'}",
@@ -111,10 +117,9 @@ def control_plane(folder: Path) -> Iterator[Cluster]:
             f"--listen-peer-urls=http://127.0.0.1:{peer_port}",
             "--unsafe-no-fsync",
         ],
-        stdout=subprocess.DEVNULL,
-        stderr=(folder / "etcd.log").open("wb"),
+        folder / "etcd.log",
     )
-    server = subprocess.Popen(
+    server = spawn(
         [
             apiserver,
             f"--etcd-servers=http://127.0.0.1:{store_port}",
@@ -131,8 +136,7 @@ def control_plane(folder: Path) -> Iterator[Cluster]:
             f"--audit-policy-file={folder / 'audit.yaml'}",
             f"--audit-log-path={folder / 'audit.log'}",
         ],
-        stdout=subprocess.DEVNULL,
-        stderr=(folder / "apiserver.log").open("wb"),
+        folder / "apiserver.log",
     )
     try:
         kubeconfig = write_kubeconfig(folder / "admin.kubeconfig", port, "admin-token")

@@ -35,10 +35,12 @@ def validations(*rules: dict[str, str]) -> ConfigDict:
 
 
 Quantity = Annotated[
-    str | int,
+    int | str,
     Field(
         json_schema_extra={
             "x-kubernetes-int-or-string": True,
+            "minimum": 0,
+            "maxLength": 20,
             "pattern": r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$",
         }
     ),
@@ -87,10 +89,10 @@ class Resources(Strict):
     )
 
     requests: dict[ResourceName, Quantity] | None = Field(
-        default=None, max_length=16, description="What the scheduler sets aside for the engine."
+        default=None, max_length=8, description="What the scheduler sets aside for the engine."
     )
     limits: dict[ResourceName, Quantity] | None = Field(
-        default=None, max_length=16, description="What the engine may use at most; GPUs go here: nvidia.com/gpu: 1."
+        default=None, max_length=8, description="What the engine may use at most; GPUs go here: nvidia.com/gpu: 1."
     )
 
 
