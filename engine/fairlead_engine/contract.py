@@ -6,6 +6,12 @@ PORT = 8000
 HEALTH_PATH = "/health"
 """200 when the engine can serve; the pods' readiness probe asks it."""
 
+ADMIN_REQUESTS_PATH = "/admin/requests"
+"""Counts of the mock engine's requests: `{"running", "waiting", "aborted", "finished"}`; for tests."""
+
+ENGINE_ID_HEADER = "x-engine-id"
+"""On every response of the mock engine: which engine answered."""
+
 MODEL_FLAG = "--model"
 SERVED_MODEL_NAME_FLAG = "--served-model-name"
 PORT_FLAG = "--port"

@@ -1,0 +1,147 @@
+"""Command line of the mock engine."""
+
+import asyncio
+import logging
+import socket
+import sys
+
+import click
+import uvloop
+
+from fairlead_engine.batch_time import PROFILES
+from fairlead_engine.batching import Limits
+from fairlead_engine.contract import (
+    HOST_FLAG,
+    MODEL_FLAG,
+    PORT,
+    PORT_FLAG,
+    SERVED_MODEL_NAME_FLAG,
+    SHUTDOWN_TIMEOUT_FLAG,
+)
+from fairlead_engine.mock.engine import Engine
+from fairlead_engine.mock.server import Shutdown, listen, serve
+from fairlead_engine.mock.settings import Settings
+
+_LOG_LEVELS = ("debug", "info", "warning", "error")
+
+
+class _Command(click.Command):
+    """A command that takes `--served-model-name a b`, as vLLM does, besides repeating the flag."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, _repeat_flag(args, SERVED_MODEL_NAME_FLAG))
+
+
+def _repeat_flag(args: list[str], flag: str) -> list[str]:
+    """Write the flag before each of the values that follow it."""
+    repeated: list[str] = []
+    previous, in_values = "", False
+    for arg in args:
+        in_values = not arg.startswith("-") and (previous == flag or in_values)
+        if in_values and previous != flag:
+            repeated.append(flag)
+        repeated.append(arg)
+        previous = arg
+    return repeated
+
+
+@click.command(
+    cls=_Command,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110, "show_default": True},
+    epilog="""\b
+Examples:
+  fairlead-engine --port 8000
+  fairlead-engine --profile mistral-7b-rtx6000-ada --served-model-name mistral-7b chat
+  fairlead-engine --num-gpu-blocks 1000 --max-model-len 4096      (little memory: requests wait, or are preempted)
+  curl -N localhost:8000/v1/chat/completions -H 'content-type: application/json' \\
+    -d '{"model": "mock", "stream": true, "messages": [{"role": "user", "content": "Hello"}]}'
+""",
+)
+@click.option(MODEL_FLAG, "model", default="mock", metavar="NAME", help="Model that is served.")
+@click.option(
+    SERVED_MODEL_NAME_FLAG,
+    "served_model_names",
+    multiple=True,
+    metavar="NAME...",
+    help="Names that clients may use instead of --model; several after one flag, or the flag repeated. The first is "
+    "the `model` of responses and the label of metrics.",
+)
+@click.option(HOST_FLAG, "host", default="0.0.0.0", help="Address to listen on.")  # noqa: S104 - vLLM's default
+@click.option(PORT_FLAG, "port", type=click.IntRange(0, 65535), default=PORT, help="Port; 0 takes a free one.")
+@click.option(
+    "--profile", type=click.Choice(sorted(PROFILES)), default="fast", help="Batch-time model: how long a batch takes."
+)
+@click.option("--time-scale", type=float, default=1.0, metavar="X", help="Multiplies every batch time.")
+@click.option("--max-num-batched-tokens", type=int, default=512, metavar="N", help="Token budget of a batch.")
+@click.option("--max-num-seqs", type=int, default=128, metavar="N", help="Requests that run at the same time.")
+@click.option("--num-gpu-blocks", type=int, default=Limits().kv_blocks, metavar="N", help="KV blocks of 16 tokens.")
+@click.option("--max-model-len", type=int, default=8192, metavar="TOKENS", help="Context length: prompt plus output.")
+@click.option(
+    SHUTDOWN_TIMEOUT_FLAG,
+    "shutdown_timeout",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    metavar="SECONDS",
+    help="What running requests get after SIGTERM; 0 cuts them at once.",
+)
+@click.option("--engine-id", metavar="ID", help="Value of the response header x-engine-id. [default: HOSTNAME:PORT]")
+@click.option("--log-level", type=click.Choice(_LOG_LEVELS), default="info", help="debug adds a line per request.")
+def command(  # noqa: PLR0913 - click gives every option a parameter
+    *,
+    model: str,
+    served_model_names: tuple[str, ...],
+    host: str,
+    port: int,
+    profile: str,
+    time_scale: float,
+    max_num_batched_tokens: int,
+    max_num_seqs: int,
+    num_gpu_blocks: int,
+    max_model_len: int,
+    shutdown_timeout: float,
+    engine_id: str | None,
+    log_level: str,
+) -> None:
+    """Serve a mock inference engine: vLLM's OpenAI endpoints and metrics over a batch loop in real time."""
+    logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    if log_level == "info":
+        logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # its start-up lines; ours says it in one
+    try:
+        listener = listen(host, port)
+    except OSError as error:
+        raise click.UsageError(f"{HOST_FLAG} {host} {PORT_FLAG} {port}: {error.strerror}. Choose another.") from error
+    bound_port = listener.getsockname()[1]
+    try:
+        settings = Settings(
+            served_model_names=served_model_names or (model,),
+            batch_time=PROFILES[profile],
+            time_scale=time_scale,
+            limits=Limits(max_num_batched_tokens, max_num_seqs, num_gpu_blocks),
+            max_model_len=max_model_len,
+            shutdown_timeout_seconds=shutdown_timeout,
+            engine_id=engine_id or f"{socket.gethostname()}:{bound_port}",
+        )
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    names = ", ".join(settings.served_model_names)
+    ready = f"fairlead-engine {settings.engine_id} serves {names} on http://{host}:{bound_port} (profile {profile})"
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(settings, listener, ready))
+
+
+async def _serve(settings: Settings, listener: socket.socket, ready: str) -> None:
+    engine = Engine(settings)
+    await serve(engine, listener, Shutdown(engine), on_ready=lambda: click.echo(ready))
+
+
+def main() -> None:
+    """Run the command; bad input is one line on standard error and exit code 2."""
+    try:
+        command(standalone_mode=False)
+    except click.ClickException as error:
+        click.echo(f"fairlead-engine: {error.format_message()}", err=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,32 @@
+"""Everything that decides how the mock engine behaves, built once by the command line and passed down."""
+
+from dataclasses import dataclass, field
+
+from fairlead_engine.batch_time import FAST, BatchTime
+from fairlead_engine.batching import Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The mock engine's settings; the flags of `fairlead-engine` one to one."""
+
+    served_model_names: tuple[str, ...] = ("mock",)
+    batch_time: BatchTime = FAST
+    time_scale: float = 1.0
+    limits: Limits = field(default_factory=Limits)
+    max_model_len: int = 8192
+    shutdown_timeout_seconds: float = 0.0
+    engine_id: str = "mock"
+
+    def __post_init__(self) -> None:
+        if not self.served_model_names:
+            raise ValueError("served_model_names: at least one name is needed")
+        if self.time_scale <= 0:
+            raise ValueError(f"time_scale must be greater than 0, not {self.time_scale}")
+        if self.max_model_len < 2:
+            raise ValueError(f"max_model_len must be at least 2 (one token in, one out), not {self.max_model_len}")
+        if not self.limits.fits(self.max_model_len):
+            raise ValueError(
+                f"max_model_len ({self.max_model_len} tokens) does not fit into {self.limits.kv_blocks} KV blocks of 16 "
+                f"tokens, of which {self.limits.watermark_blocks} stay free: lower it, or give more blocks"
+            )
