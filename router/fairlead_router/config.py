@@ -8,7 +8,7 @@ import re
 from typing import Annotated, Literal, Self
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 
 DURATION_PATTERN = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"
@@ -78,9 +78,11 @@ class Timeouts(Strict):
 
     connect: Duration = Field(default="2s", description="Opening a connection to an engine.")
     first_byte: Duration = Field(
-        default="120s", description="From sending the request to the first byte of the engine's answer."
+        default="120s",
+        description="From placing the request to the first byte of the body of the engine's answer. An answer that is "
+        "not streamed has no byte before its last token.",
     )
-    inter_token: Duration = Field(default="60s", description="Longest silence inside an answer.")
+    inter_token: Duration = Field(default="60s", description="Longest silence of an engine inside its answer.")
     total: Duration = Field(default="30m", description="The whole request.")
 
 
@@ -147,3 +149,13 @@ class RouterConfig(Strict):
         except yaml.YAMLError as error:
             raise ValueError(f"not YAML: {error}") from error
         return cls.model_validate(document or {})
+
+
+def one_line(error: Exception) -> str:
+    """Say what is wrong with a configuration in one line: field, value and what is allowed."""
+    if not isinstance(error, ValidationError):
+        return " ".join(str(error).split())
+    return "; ".join(
+        ".".join(str(part) for part in problem["loc"]) + f": {problem['msg']}, not {problem['input']!r:.100}"
+        for problem in error.errors()
+    )

@@ -25,6 +25,13 @@ class Label(StrEnum):
     REVISION = "fairlead.dev/revision"
 
 
+class Annotation(StrEnum):
+    """Annotations on the pods of a pool."""
+
+    DRAINING = "fairlead.dev/draining"
+    """Set by the operator to an RFC 3339 time: routers send the pod no new request."""
+
+
 class Component(StrEnum):
     """Values of `Label.COMPONENT`."""
 
@@ -52,6 +59,8 @@ class Verdict(StrEnum):
 class Reason(StrEnum):
     """Why a request ended as it did: label `reason`, header `x-fairlead-reason`, `code` of an error body."""
 
+    PLACED = "placed"
+    """An engine was chosen and its answer follows (header of a good answer only: how it ends is not known yet)."""
     COMPLETED = "completed"
     """The engine's answer was relayed to its end."""
     CLIENT_DISCONNECTED = "client_disconnected"
@@ -60,6 +69,10 @@ class Reason(StrEnum):
     """The body is not a JSON object, or a field has a value of the wrong kind (400)."""
     REQUEST_TOO_LARGE = "request_too_large"
     """The body is larger than the router accepts (413)."""
+    NOT_FOUND = "not_found"
+    """The path is none of the router's (404)."""
+    METHOD_NOT_ALLOWED = "method_not_allowed"
+    """The path does not take this HTTP method (405)."""
     UNKNOWN_CLASS = "unknown_class"
     """`x-slo-class` names a class that the pool does not declare (400)."""
     MODEL_NOT_FOUND = "model_not_found"
@@ -71,15 +84,28 @@ class Reason(StrEnum):
     ENGINE_ERROR = "engine_error"
     """The engine answered with an error status, which was relayed."""
     ENGINE_DISCONNECTED = "engine_disconnected"
-    """The engine was lost in the middle of an answer."""
+    """The engine was lost in the middle of its answer (502 when nothing had been relayed yet)."""
     FIRST_BYTE_TIMEOUT = "first_byte_timeout"
-    """The engine sent no byte within `timeouts.firstByte` (504)."""
+    """The engine sent no byte of an answer within `timeouts.firstByte` (504)."""
     INTER_TOKEN_TIMEOUT = "inter_token_timeout"  # noqa: S105 - a reason, not a password
-    """A stream was silent for longer than `timeouts.interToken`."""
+    """The engine was silent inside its answer for longer than `timeouts.interToken`."""
     TOTAL_TIMEOUT = "total_timeout"
-    """The request took longer than `timeouts.total`."""
+    """The request took longer than `timeouts.total` (504 when nothing had been relayed yet)."""
     SHUTTING_DOWN = "shutting_down"
     """The router is stopping and takes no new request (503)."""
+    INTERNAL_ERROR = "internal_error"
+    """A fault of the router itself, logged with its traceback (500)."""
+
+
+class RetryReason(StrEnum):
+    """Why a request was sent once more: label `reason` of the retries."""
+
+    CONNECT_FAILED = "connect_failed"
+    """No connection to the engine could be opened."""
+    CONNECTION_CLOSED = "connection_closed"
+    """The engine closed a new connection before the first byte of its answer."""
+    STALE_CONNECTION = "stale_connection"
+    """A kept-alive connection turned out to be closed: sent again to the same engine on a new one."""
 
 
 class Metric(StrEnum):
@@ -95,6 +121,7 @@ class Metric(StrEnum):
     IN_FLIGHT = "fairlead_router_in_flight"
     ENDPOINT_STATE = "fairlead_router_endpoint_state"
     RETRIES = "fairlead_router_retries"
+    DISCOVERY_CONNECTED = "fairlead_router_discovery_connected"
     CONFIG_ERRORS = "fairlead_router_config_errors"
     BUILD_INFO = "fairlead_router_build_info"
 
@@ -105,6 +132,9 @@ class EndpointState(StrEnum):
     READY = "ready"
     NOT_READY = "not_ready"
     DRAINING = "draining"
+    """Takes no new request; what runs there goes on."""
+    GONE = "gone"
+    """Lost from discovery while requests run there; they go on."""
 
 
 TTFT_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0)

@@ -1,0 +1,93 @@
+"""Wiring of the two HTTP apps: the data app (OpenAI's API) and the admin app."""
+
+from collections.abc import Mapping
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.routing import Route
+
+from fairlead_router.contract import Reason
+from fairlead_router.errors import RequestError
+from fairlead_router.front import Front
+from fairlead_router.models import Models
+from fairlead_router.relay.app import RelayApp
+from fairlead_router.relay.upstream import Upstream
+from fairlead_router.router import Router
+
+RELAYED_PATHS = ("/v1/chat/completions", "/v1/completions")
+
+
+def data_app(router: Router, relay: RelayApp, upstream: Upstream) -> Front:
+    """Build the app of the data port: relayed paths first, everything else by FastAPI."""
+    app = FastAPI(title="Fairlead router", summary="OpenAI's API in front of a pool of inference engines")
+    app.router.routes.extend(Route(path, endpoint=relay, methods=["POST"]) for path in RELAYED_PATHS)
+    models = Models(router, upstream)
+
+    @app.get("/v1/models")
+    async def list_models() -> JSONResponse:
+        """List the models that can be named in a request."""
+        return JSONResponse({"object": "list", "data": await models.listed()})
+
+    _add_probes(app, router)
+    _answer_errors_as_openai(app)
+    return Front(app, relay, RELAYED_PATHS)
+
+
+def admin_app(router: Router) -> FastAPI:
+    """Build the app of the admin port."""
+    app = FastAPI(title="Fairlead router, admin")
+    _add_probes(app, router)
+    _answer_errors_as_openai(app)
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        """Expose the metrics in Prometheus' text format."""
+        return Response(router.telemetry.exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    @app.get("/admin/v1/endpoints")
+    async def endpoints() -> JSONResponse:
+        """List the endpoints with this router's own ledger; the operator's drain waits for `inFlight` 0."""
+        return JSONResponse(
+            [
+                {
+                    "uid": endpoint.uid,
+                    "name": endpoint.name,
+                    "address": endpoint.address,
+                    "state": endpoint.state,
+                    "inFlight": endpoint.in_flight,
+                    "queued": 0,
+                }
+                for endpoint in router.endpoints()
+            ]
+        )
+
+    return app
+
+
+def _add_probes(app: FastAPI, router: Router) -> None:
+    @app.get("/health")
+    async def health() -> JSONResponse:
+        """Say that the process serves."""
+        return JSONResponse({"status": "ok"})
+
+    @app.get("/ready")
+    async def ready() -> JSONResponse:
+        """Say whether requests should be sent here; it does not depend on engines being there."""
+        waiting_for = router.not_ready_because()
+        body = {"ready": not waiting_for, "waitingFor": waiting_for}
+        return JSONResponse(body, status_code=503 if waiting_for else 200)
+
+
+def _answer_errors_as_openai(app: FastAPI) -> None:
+    reasons: Mapping[int, Reason] = {404: Reason.NOT_FOUND, 405: Reason.METHOD_NOT_ALLOWED}
+
+    @app.exception_handler(RequestError)
+    async def answer(_request: Request, error: RequestError) -> Response:
+        headers = {name.decode(): value.decode() for name, value in error.headers()}
+        return Response(error.body(), status_code=error.status, headers=headers)
+
+    @app.exception_handler(HTTPException)
+    async def translate(request: Request, error: HTTPException) -> Response:
+        reason = reasons.get(error.status_code, Reason.INVALID_REQUEST)
+        return await answer(request, RequestError(reason, f"{request.method} {request.url.path}: {error.detail}"))

@@ -1,0 +1,1 @@
+"""Discovery: where the pool's engines are, and whether they take requests."""

@@ -1,0 +1,66 @@
+"""Errors that are answered to clients, in OpenAI's shape, and the HTTP status of each reason.
+
+Shape: https://platform.openai.com/docs/guides/error-codes and the SDKs, which read `error.message`, `type`, `code`
+and `param`.
+"""
+
+from collections.abc import Mapping
+
+import orjson
+
+from fairlead_router.contract import Header, Reason
+
+STATUS: Mapping[Reason, int] = {
+    Reason.INVALID_REQUEST: 400,
+    Reason.UNKNOWN_CLASS: 400,
+    Reason.NOT_FOUND: 404,
+    Reason.MODEL_NOT_FOUND: 404,
+    Reason.METHOD_NOT_ALLOWED: 405,
+    Reason.REQUEST_TOO_LARGE: 413,
+    Reason.INTERNAL_ERROR: 500,
+    Reason.ENGINE_UNREACHABLE: 502,
+    Reason.ENGINE_DISCONNECTED: 502,
+    Reason.NO_ENDPOINT: 503,
+    Reason.SHUTTING_DOWN: 503,
+    Reason.FIRST_BYTE_TIMEOUT: 504,
+    Reason.INTER_TOKEN_TIMEOUT: 504,
+    Reason.TOTAL_TIMEOUT: 504,
+}
+"""Status of an answer that the router itself makes; reasons that only end a relayed answer have none."""
+
+RETRY_AFTER_SECONDS: Mapping[Reason, int] = {Reason.NO_ENDPOINT: 5, Reason.SHUTTING_DOWN: 1}
+"""A pod that becomes ready is seen within seconds; another replica of a stopping router answers at once."""
+
+
+class RequestError(Exception):
+    """A request that the router answers itself; `param` names the field of the request that is wrong."""
+
+    def __init__(self, reason: Reason, message: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.param = param
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        return STATUS[self.reason]
+
+    def body(self) -> bytes:
+        """Return the JSON body."""
+        kind = "invalid_request_error" if self.status < 500 else "server_error"
+        error = {"message": self.message, "type": kind, "code": self.reason, "param": self.param}
+        return orjson.dumps({"error": error})
+
+    def event(self) -> bytes:
+        """Return the error as an event of a stream."""
+        return b"data: " + self.body() + b"\n\n"
+
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """Return the headers that go with the body."""
+        headers = [(b"content-type", b"application/json"), (Header.REASON.encode(), self.reason.encode())]
+        if self.reason in RETRY_AFTER_SECONDS:
+            headers.append((Header.RETRY_AFTER.encode(), str(RETRY_AFTER_SECONDS[self.reason]).encode()))
+        if self.reason is Reason.SHUTTING_DOWN:
+            headers.append((b"connection", b"close"))
+        return headers

@@ -1,0 +1,61 @@
+"""The list of models that `GET /v1/models` answers with."""
+
+import asyncio
+import logging
+from typing import Any
+
+import orjson
+
+from fairlead_router.contract import EndpointState, Reason
+from fairlead_router.errors import RequestError
+from fairlead_router.relay.upstream import Upstream, UpstreamError, UpstreamRequest
+from fairlead_router.router import Router
+
+logger = logging.getLogger(__name__)
+
+ASK_SECONDS = 5.0
+"""What an engine gets to list its models; the answer does not depend on its load."""
+
+
+class Models:
+    """The configured names or, where none are configured, what the ready engines say."""
+
+    def __init__(self, router: Router, upstream: Upstream) -> None:
+        self._router = router
+        self._upstream = upstream
+
+    async def listed(self) -> list[dict[str, Any]]:
+        """Return OpenAI's model objects.
+
+        Raises
+        ------
+        RequestError
+            No model is configured and no engine can be asked.
+
+        """
+        configured = self._router.config.models
+        if configured:
+            return [{"id": name, "object": "model", "created": 0, "owned_by": "fairlead"} for name in configured]
+        return await self._asked()
+
+    async def _asked(self) -> list[dict[str, Any]]:
+        addresses = [e.address for e in self._router.endpoints() if e.state is EndpointState.READY]
+        answers = await asyncio.gather(*(self._ask(address) for address in addresses))
+        heard = [answer for answer in answers if answer is not None]
+        if not heard:
+            raise RequestError(Reason.NO_ENDPOINT, f"no engine lists its models ({len(addresses)} asked)")
+        return list({model["id"]: model for answer in heard for model in answer}.values())
+
+    async def _ask(self, address: str) -> list[dict[str, Any]] | None:
+        request = UpstreamRequest("GET", "/v1/models", ())
+        try:
+            async with asyncio.timeout(ASK_SECONDS):
+                answer = await self._upstream.send(address, request, connect_seconds=self._router.limits.connect)
+                parts = []
+                while data := await answer.read():
+                    parts.append(data)
+            models = orjson.loads(b"".join(parts))["data"]
+            return [model for model in models if isinstance(model["id"], str)]
+        except (UpstreamError, TimeoutError, orjson.JSONDecodeError, KeyError, TypeError) as error:
+            logger.warning("engine %s does not list its models: %r", address, error)
+            return None

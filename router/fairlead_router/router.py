@@ -1,0 +1,144 @@
+"""The live state of one router: its configuration, its decider, its telemetry, and whether it takes requests."""
+
+import asyncio
+import logging
+import socket
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from random import Random
+
+from fairlead_router.config import RouterConfig, Timeouts, one_line, seconds
+from fairlead_router.contract import Reason
+from fairlead_router.decisions.decider import Decider
+from fairlead_router.decisions.policies import POLICIES
+from fairlead_router.decisions.types import EndpointView, Slo
+from fairlead_router.errors import RequestError
+from fairlead_router.telemetry import Telemetry
+
+logger = logging.getLogger(__name__)
+
+Clock = Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """`Timeouts` in seconds."""
+
+    connect: float
+    first_byte: float
+    inter_token: float
+    total: float
+
+    @classmethod
+    def of(cls, timeouts: Timeouts) -> "Limits":
+        """Convert the configured durations."""
+        return cls(
+            connect=seconds(timeouts.connect),
+            first_byte=seconds(timeouts.first_byte),
+            inter_token=seconds(timeouts.inter_token),
+            total=seconds(timeouts.total),
+        )
+
+
+class Router:
+    """What the apps read and what configuration and discovery change; lives in one event loop.
+
+    A router is ready when its configuration is loaded and discovery has seen the pool once. It does not matter
+    whether the pool has engines: a pool that is scaled to zero keeps its routers, which answer 503 by themselves.
+    """
+
+    def __init__(self, config: RouterConfig, *, clock: Clock = time.monotonic, random: Random | None = None) -> None:
+        self.clock = clock
+        self.replica = socket.gethostname()
+        self.config_loaded = False
+        self.discovered = False
+        self.shutting_down = False
+        self.ready = asyncio.Event()
+        """Set once, when the router has become ready."""
+        self._random = random or Random()  # noqa: S311 - spreads load, guards nothing
+        self._use(config)
+        self.decider = Decider(POLICIES[config.policy](self._random))
+        self.telemetry = Telemetry(config, self.endpoints)
+
+    def apply(self, config: RouterConfig) -> None:
+        """Follow a configuration from the next request on."""
+        if config == self.config and self.config_loaded:
+            return
+        if config.policy != self.config.policy:
+            self.decider.set_policy(POLICIES[config.policy](self._random))
+        self._use(config)
+        if self.telemetry.apply(config):
+            logger.warning("the limits of the classes changed: TTFT and TBT histograms start anew with other buckets")
+        self.config_loaded = True
+        self._note_ready()
+        logger.info("configuration applied: pool %s, policy %s", config.pool, config.policy)
+
+    def refuse_config(self, source: str, error: Exception) -> None:
+        """Report a configuration that cannot be used; the last good one stays."""
+        self.telemetry.config_refused()
+        logger.error("%s is refused, the last good configuration stays: %s", source, one_line(error))
+
+    def set_endpoints(self, endpoints: Iterable[EndpointView], *, complete: bool = True) -> None:
+        """Follow what discovery found; `complete` says that it has seen the whole pool."""
+        self.decider.set_endpoints(endpoints)
+        self.discovered = self.discovered or complete
+        self._note_ready()
+
+    def endpoints(self) -> tuple[EndpointView, ...]:
+        """Every endpoint with its state and ledger, as of now."""
+        return self.decider.endpoints(self.clock())
+
+    def not_ready_because(self) -> list[str]:
+        """Say what keeps the router from being ready; empty when it is ready."""
+        reasons = {
+            "shutting down": self.shutting_down,
+            "configuration not loaded": not self.config_loaded,
+            "endpoints not discovered": not self.discovered,
+        }
+        return [reason for reason, holds in reasons.items() if holds]
+
+    def class_of(self, header: bytes | None) -> str:
+        """Return the service class that a request belongs to.
+
+        Raises
+        ------
+        RequestError
+            The pool declares no class of that name.
+
+        """
+        if header is None:
+            return self.config.default_class.name
+        name = header.decode("latin-1")
+        if name not in self.slos:
+            known = ", ".join(self.slos)
+            raise RequestError(Reason.UNKNOWN_CLASS, f"x-slo-class {name!r:.100} is not declared; use one of: {known}")
+        return name
+
+    def check_model(self, model: str) -> None:
+        """Refuse a model that the pool does not serve; without configured names the engines judge.
+
+        Raises
+        ------
+        RequestError
+            The pool serves other models.
+
+        """
+        if self.config.models and model not in self.config.models:
+            known = ", ".join(self.config.models)
+            raise RequestError(
+                Reason.MODEL_NOT_FOUND,
+                f"the model {model!r:.100} is not served here; use one of: {known}",
+                param="model",
+            )
+
+    def _note_ready(self) -> None:
+        if not self.not_ready_because():
+            self.ready.set()
+
+    def _use(self, config: RouterConfig) -> None:
+        self.config = config
+        self.limits = Limits.of(config.timeouts)
+        self.slos = {
+            c.name: Slo(seconds(c.ttft) if c.ttft else None, seconds(c.tbt) if c.tbt else None) for c in config.classes
+        }
