@@ -10,6 +10,7 @@ from random import Random
 from typing import Any, get_args
 
 import click
+import prometheus_client
 import uvloop
 from pydantic import ValidationError
 
@@ -139,6 +140,7 @@ def main(log_level: str, namespace: str | None, **flags: Any) -> None:
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # faults are logged where they are answered
     options = Options(namespace=namespace or _own_namespace(), **flags)
     _check(options)
+    prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
     config = _first_config(options)
     try:
         listeners = bind(options.host, options.port), bind(options.host, options.admin_port)

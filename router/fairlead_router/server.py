@@ -32,7 +32,7 @@ class PortTakenError(Exception):
     """The port cannot be bound because something else listens there."""
 
 
-class _Server(uvicorn.Server):
+class HttpServer(uvicorn.Server):
     """uvicorn without its own signal handling: two of them share this process."""
 
     @contextlib.contextmanager
@@ -77,7 +77,7 @@ async def serve(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    data_server, admin_server = _server(data[0]), _server(admin[0])
+    data_server, admin_server = http_server(data[0]), http_server(admin[0])
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(admin_server.serve(sockets=[admin[1]]))
         data_task = tasks.create_task(data_server.serve(sockets=[data[1]]))
@@ -96,8 +96,9 @@ async def serve(
         admin_server.should_exit = True
 
 
-def _server(app: Any) -> _Server:
-    return _Server(
+def http_server(app: Any) -> HttpServer:
+    """Return a server for an ASGI app; it serves the sockets that it is given."""
+    return HttpServer(
         uvicorn.Config(
             app,
             http="httptools",

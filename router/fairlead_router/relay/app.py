@@ -102,11 +102,12 @@ class RelayApp:
                     await send_error(send, error, exchange.identity())
                 finally:
                     watch.cancel()
+                    # Before anything is awaited: who has seen the end of the answer can see it counted.
+                    self._account_for(request, exchange, reason)
         finally:
             self._guards.discard(guard)
             if not self._guards:
                 self.idle.set()
-            self._account_for(request, exchange, reason)
 
     def _account_for(self, request: RequestView, exchange: Exchange, reason: Reason) -> None:
         telemetry = self._router.telemetry
