@@ -2,8 +2,11 @@
 
 import asyncio
 import logging
+import re
 import socket
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 
 import click
 import uvloop
@@ -74,7 +77,9 @@ Examples:
 @click.option("--time-scale", type=float, default=1.0, metavar="X", help="Multiplies every batch time.")
 @click.option("--max-num-batched-tokens", type=int, default=512, metavar="N", help="Token budget of a batch.")
 @click.option("--max-num-seqs", type=int, default=128, metavar="N", help="Requests that run at the same time.")
-@click.option("--num-gpu-blocks", type=int, default=Limits().kv_blocks, metavar="N", help="KV blocks of 16 tokens.")
+@click.option(
+    "--num-gpu-blocks", type=int, default=Limits().num_gpu_blocks, metavar="N", help="KV blocks of 16 tokens."
+)
 @click.option("--max-model-len", type=int, default=8192, metavar="TOKENS", help="Context length: prompt plus output.")
 @click.option(
     SHUTDOWN_TIMEOUT_FLAG,
@@ -103,14 +108,6 @@ def command(  # noqa: PLR0913 - click gives every option a parameter
     log_level: str,
 ) -> None:
     """Serve a mock inference engine: vLLM's OpenAI endpoints and metrics over a batch loop in real time."""
-    logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    if log_level == "info":
-        logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # its start-up lines; ours says it in one
-    try:
-        listener = listen(host, port)
-    except OSError as error:
-        raise click.UsageError(f"{HOST_FLAG} {host} {PORT_FLAG} {port}: {error.strerror}. Choose another.") from error
-    bound_port = listener.getsockname()[1]
     try:
         settings = Settings(
             served_model_names=served_model_names or (model,),
@@ -119,14 +116,28 @@ def command(  # noqa: PLR0913 - click gives every option a parameter
             limits=Limits(max_num_batched_tokens, max_num_seqs, num_gpu_blocks),
             max_model_len=max_model_len,
             shutdown_timeout_seconds=shutdown_timeout,
-            engine_id=engine_id or f"{socket.gethostname()}:{bound_port}",
         )
     except ValueError as error:
-        raise click.UsageError(str(error)) from error
+        raise click.UsageError(_in_flags(str(error))) from error
+    try:
+        listener = listen(host, port)
+    except OSError as error:
+        raise click.UsageError(f"{HOST_FLAG} {host} {PORT_FLAG} {port}: {error.strerror}. Choose another.") from error
+    bound_port = listener.getsockname()[1]
+    settings = replace(settings, engine_id=engine_id or f"{socket.gethostname()}:{bound_port}")
     names = ", ".join(settings.served_model_names)
     ready = f"fairlead-engine {settings.engine_id} serves {names} on http://{host}:{bound_port} (profile {profile})"
+    logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    if log_level == "info":
+        logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # its start-up lines; ours says it in one
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(settings, listener, ready))
+
+
+def _in_flags(message: str) -> str:
+    """Name settings by the flags that set them."""
+    flags = {parameter.name: parameter.opts[0] for parameter in command.params}
+    return re.sub(r"\b[a-z]+(_[a-z]+)+\b", lambda name: flags.get(name[0], name[0]), message)
 
 
 async def _serve(settings: Settings, listener: socket.socket, ready: str) -> None:
@@ -134,10 +145,10 @@ async def _serve(settings: Settings, listener: socket.socket, ready: str) -> Non
     await serve(engine, listener, Shutdown(engine), on_ready=lambda: click.echo(ready))
 
 
-def main() -> None:
+def main(args: Sequence[str] | None = None) -> None:
     """Run the command; bad input is one line on standard error and exit code 2."""
     try:
-        command(standalone_mode=False)
+        command(args, standalone_mode=False)
     except click.ClickException as error:
         click.echo(f"fairlead-engine: {error.format_message()}", err=True)
         sys.exit(2)

@@ -22,32 +22,32 @@ WATERMARK_SHARE = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one batch and the memory can hold."""
+    """What one batch and the memory can hold, by vLLM's names."""
 
-    batch_tokens: int = 512
-    running_requests: int = 128
-    kv_blocks: int = 14_733
+    max_num_batched_tokens: int = 512
+    max_num_seqs: int = 128
+    num_gpu_blocks: int = 14_733
     """Default: Mistral-7B on a 48 GB card at 90 % memory utilisation (arXiv 2508.01002)."""
 
     def __post_init__(self) -> None:
-        if self.running_requests < 1:
-            raise ValueError(f"running_requests must be at least 1, not {self.running_requests}")
-        if self.batch_tokens < self.running_requests:
+        if self.max_num_seqs < 1:
+            raise ValueError(f"max_num_seqs must be at least 1, not {self.max_num_seqs}")
+        if self.max_num_batched_tokens < self.max_num_seqs:
             # Each running decode needs a token of the budget, or the newest would starve.
             raise ValueError(
-                f"batch_tokens ({self.batch_tokens}) must be at least running_requests ({self.running_requests})"
+                f"max_num_batched_tokens ({self.max_num_batched_tokens}) must be at least max_num_seqs ({self.max_num_seqs})"
             )
-        if self.kv_blocks < 1:
-            raise ValueError(f"kv_blocks must be at least 1, not {self.kv_blocks}")
+        if self.num_gpu_blocks < 1:
+            raise ValueError(f"num_gpu_blocks must be at least 1, not {self.num_gpu_blocks}")
 
     @property
     def watermark_blocks(self) -> int:
         """Blocks that an admission leaves free."""
-        return int(self.kv_blocks * WATERMARK_SHARE)
+        return int(self.num_gpu_blocks * WATERMARK_SHARE)
 
     def fits(self, tokens: int) -> bool:
         """Whether a request of `tokens` tokens, prompt and output together, can run when it is alone."""
-        return blocks_for(tokens) <= self.kv_blocks - self.watermark_blocks
+        return blocks_for(tokens) <= self.num_gpu_blocks - self.watermark_blocks
 
 
 @dataclass(slots=True)
@@ -74,7 +74,7 @@ class Core:
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        self._pool = BlockPool(limits.kv_blocks)
+        self._pool = BlockPool(limits.num_gpu_blocks)
         self._waiting: OrderedDict[str, _Sequence] = OrderedDict()
         self._running: OrderedDict[str, _Sequence] = OrderedDict()
         self._in_flight: Batch | None = None
@@ -109,7 +109,7 @@ class Core:
         if not self.limits.fits(tokens):
             raise ValueError(
                 f"request {request.request_id}: {tokens} tokens need {blocks_for(tokens)} KV blocks, and a request "
-                f"can have {self.limits.kv_blocks - self.limits.watermark_blocks}"
+                f"can have {self.limits.num_gpu_blocks - self.limits.watermark_blocks}"
             )
         self._waiting[request.request_id] = _Sequence(request, known_tokens=request.prompt_tokens)
 
@@ -129,7 +129,7 @@ class Core:
             raise RuntimeError("the last batch is not complete")
         preempted: list[str] = []
         decodes = self._decodes(preempted)
-        prefills = self._prefills_under_way(self.limits.batch_tokens - len(decodes))
+        prefills = self._prefills_under_way(self.limits.max_num_batched_tokens - len(decodes))
         # What was just preempted waits at the head: admitting it into the same batch would take the memory back.
         admitted = () if preempted else self._admit(decodes, prefills)
         if decodes or prefills:
@@ -186,8 +186,8 @@ class Core:
     def _admit(self, decodes: list[Decode], prefills: list[PrefillChunk]) -> list[str]:
         """Admit from the head of the waiting list while budget and memory last, and give each its first chunk."""
         admitted: list[str] = []
-        budget_tokens = self.limits.batch_tokens - len(decodes) - sum(chunk.tokens for chunk in prefills)
-        while self._waiting and budget_tokens > 0 and self.running < self.limits.running_requests:
+        budget_tokens = self.limits.max_num_batched_tokens - len(decodes) - sum(chunk.tokens for chunk in prefills)
+        while self._waiting and budget_tokens > 0 and self.running < self.limits.max_num_seqs:
             request_id, sequence = next(iter(self._waiting.items()))
             needed = blocks_for(sequence.known_tokens)
             if self._pool.free_blocks - needed < self.limits.watermark_blocks:

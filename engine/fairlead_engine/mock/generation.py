@@ -96,10 +96,10 @@ def _cut_at_stop(answer: Answer, sampling: Sampling) -> Answer:
         if number <= sampling.min_tokens:
             checked = len(text)
             continue
-        for stop in sampling.stop:
-            at = text.find(stop, max(0, checked - len(stop) + 1))
-            if at >= 0:
-                return Answer(answer.seed, number, "stop", stop, at, held)
+        found = [(text.find(stop, max(0, checked - len(stop) + 1)), stop) for stop in sampling.stop]
+        at, stop = min((match for match in found if match[0] >= 0), default=(-1, ""))
+        if at >= 0:
+            return Answer(answer.seed, number, "stop", stop, at, held)
         checked = len(text)
     return Answer(answer.seed, answer.tokens, answer.finish_reason, held_characters=held)
 

@@ -136,7 +136,7 @@ class EngineMetrics:
             histogram.observe(value)
 
     def _publish_state(self, core: Core) -> None:
-        blocks = core.limits.kv_blocks
+        blocks = core.limits.num_gpu_blocks
         self._gauge("vllm:num_requests_running", "Admitted requests.").set_function(lambda: core.running)
         self._gauge("vllm:num_requests_waiting", "Requests not yet admitted.").set_function(lambda: core.waiting)
         self._gauge("vllm:kv_cache_usage_perc", "Share of the KV blocks in use, 0 to 1.").set_function(
@@ -152,8 +152,8 @@ class EngineMetrics:
         facts = {
             "block_size": str(BLOCK_TOKENS),
             "enable_prefix_caching": "False",
-            "kv_cache_size_tokens": str(settings.limits.kv_blocks * BLOCK_TOKENS),
-            "num_gpu_blocks": str(settings.limits.kv_blocks),
+            "kv_cache_size_tokens": str(settings.limits.num_gpu_blocks * BLOCK_TOKENS),
+            "num_gpu_blocks": str(settings.limits.num_gpu_blocks),
         }
         info = Gauge("vllm:cache_config_info", "KV cache.", ("engine", *facts), registry=self._registry)
         info.labels(engine="0", **facts).set(1)

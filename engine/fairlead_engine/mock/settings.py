@@ -1,5 +1,6 @@
 """Everything that decides how the mock engine behaves, built once by the command line and passed down."""
 
+import math
 from dataclasses import dataclass, field
 
 from fairlead_engine.batch_time import FAST, BatchTime
@@ -21,12 +22,12 @@ class Settings:
     def __post_init__(self) -> None:
         if not self.served_model_names:
             raise ValueError("served_model_names: at least one name is needed")
-        if self.time_scale <= 0:
-            raise ValueError(f"time_scale must be greater than 0, not {self.time_scale}")
+        if not 0 < self.time_scale < math.inf:
+            raise ValueError(f"time_scale must be a number greater than 0, not {self.time_scale}")
         if self.max_model_len < 2:
             raise ValueError(f"max_model_len must be at least 2 (one token in, one out), not {self.max_model_len}")
         if not self.limits.fits(self.max_model_len):
             raise ValueError(
-                f"max_model_len ({self.max_model_len} tokens) does not fit into {self.limits.kv_blocks} KV blocks of 16 "
+                f"max_model_len ({self.max_model_len} tokens) does not fit into {self.limits.num_gpu_blocks} KV blocks of 16 "
                 f"tokens, of which {self.limits.watermark_blocks} stay free: lower it, or give more blocks"
             )

@@ -1,0 +1,126 @@
+"""The process: `fairlead-engine` as an operator, a user and a kubelet meet it."""
+
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from fairlead_engine.__main__ import command as engine_command
+from fairlead_engine.__main__ import main
+
+DEADLINE_SECONDS = 15
+
+
+def command(*args: str) -> list[str]:
+    return [sys.executable, "-m", "fairlead_engine", "--host", "127.0.0.1", *args]
+
+
+@contextmanager
+def running(*args: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Start an engine on a free port; give the process and its ready line."""
+    with subprocess.Popen(
+        command("--port", "0", *args), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            yield process, process.stdout.readline().strip()
+        finally:
+            if process.poll() is None:
+                process.kill()
+
+
+def test_an_engine_says_in_one_line_that_it_is_ready_and_ends_with_0_on_sigterm() -> None:
+    with running("--served-model-name", "a", "b", "--engine-id", "e1") as (process, line):
+        address = line.split("http://")[1].split()[0]
+        assert line.startswith("fairlead-engine e1 serves a, b on http://127.0.0.1:")
+        with urllib.request.urlopen(f"http://{address}/health", timeout=DEADLINE_SECONDS) as response:
+            assert (response.status, response.headers["x-engine-id"]) == (200, "e1")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(DEADLINE_SECONDS) == 0
+        assert process.stdout is not None
+        assert process.stdout.read() == ""
+
+
+def test_sigterm_gives_running_requests_the_shutdown_timeout_and_cuts_them_then() -> None:
+    body = b'{"prompt": "x", "max_tokens": 8000, "ignore_eos": true, "stream": true}'
+    request = b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
+    with running("--time-scale", "10", "--shutdown-timeout", "0.5") as (process, line):
+        address = line.split("http://")[1].split()[0].split(":")
+        with socket.create_connection((address[0], int(address[1])), timeout=DEADLINE_SECONDS) as connection:
+            connection.sendall(request)
+            received = connection.recv(65536)
+            process.send_signal(signal.SIGTERM)
+            stopping = time.monotonic()
+            while data := connection.recv(65536):
+                received += data
+            lasted_seconds = time.monotonic() - stopping
+        assert process.wait(DEADLINE_SECONDS) == 0
+    assert received.startswith(b"HTTP/1.1 200 OK")
+    assert 0.4 < lasted_seconds < 5
+    assert b"[DONE]" not in received
+    assert not received.endswith(b"0\r\n\r\n")
+
+
+def test_a_port_in_use_is_one_clear_line_and_exit_code_2() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = subprocess.run(
+            command("--port", str(port)), capture_output=True, text=True, timeout=DEADLINE_SECONDS, check=False
+        )
+    assert result.returncode == 2
+    assert result.stderr.strip() == (
+        f"fairlead-engine: --host 127.0.0.1 --port {port}: Address already in use. Choose another."
+    )
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("--profile", "h900"), "'h900' is not one of"),
+        (("--max-num-seqs", "600"), r"--max-num-batched-tokens (512) must be at least --max-num-seqs (600)"),
+        (("--max-num-seqs", "0"), "--max-num-seqs must be at least 1, not 0"),
+        (("--num-gpu-blocks", "100"), "--max-model-len (8192 tokens) does not fit into 100 KV blocks"),
+        (("--time-scale", "0"), "--time-scale must be a number greater than 0, not 0.0"),
+        (("--time-scale", "nan"), "--time-scale must be a number greater than 0, not nan"),
+        (("--port", "eighty"), "'eighty' is not a valid integer"),
+        (("--no-such-flag",), "No such option"),
+        (("--host", "256.0.0.1"), "--host 256.0.0.1"),
+    ],
+)
+def test_bad_input_is_one_line_that_names_the_flag_and_exit_code_2(
+    capsys: pytest.CaptureFixture[str], args: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["--host", "127.0.0.1", *args])
+    printed = capsys.readouterr()
+    assert stopped.value.code == 2
+    assert message in printed.err
+    assert printed.err.count("\n") == 1
+    assert printed.out == ""
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("--served-model-name", "a", "b", "--port", "1"),
+        ("--served-model-name", "a", "--served-model-name", "b"),
+        ("--port", "1", "--served-model-name", "a", "b"),
+        ("--served-model-name=a", "--served-model-name", "b"),
+    ],
+)
+def test_served_model_names_follow_one_flag_or_repeat_it(args: tuple[str, ...]) -> None:
+    assert engine_command.make_context("fairlead-engine", list(args)).params["served_model_names"] == ("a", "b")
+
+
+def test_help_shows_every_flag_and_examples(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["--help"])
+    printed = capsys.readouterr().out
+    assert all(parameter.opts[0] in printed for parameter in engine_command.params)
+    assert "fairlead-engine --port 8000" in printed
