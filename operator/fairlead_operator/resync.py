@@ -35,6 +35,7 @@ async def resync_for_ever(
         except ApiError as error:
             logger.warning("resync failed, what is known stays as it is: %s", error)
             continue
+        logger.debug("resynced")
         metrics.last_resync.set(time.time())
         metrics.pools.set(len(list(store.pool_keys())))
         for key in store.pool_keys():

@@ -4,6 +4,7 @@ The view can be a moment old. Plans are made so that an old view does no harm, a
 API server really holds.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 
 from fairlead_operator.api.pool import KIND, Pool
@@ -91,7 +92,7 @@ def child_key(manifest: Manifest) -> ChildKey:
 
 
 def _is_engine(key: ChildKey, pool: str) -> bool:
-    return key.kind == "Pod" and key.name.startswith(f"{pool}-engine-")
+    return key.kind == "Pod" and re.fullmatch(rf"{pool}-engine-\d+", key.name) is not None
 
 
 def _newer(manifest: Manifest, known: Manifest | None) -> bool:

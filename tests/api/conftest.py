@@ -11,7 +11,17 @@ from uuid import uuid4
 
 import pytest
 import yaml
-from control_plane import ROOT, Cluster, Operator, control_plane, free_port, shipped_rules, spawn, stop, write_kubeconfig
+from control_plane import (
+    ROOT,
+    Cluster,
+    Operator,
+    control_plane,
+    free_port,
+    shipped_rules,
+    spawn,
+    stop,
+    write_kubeconfig,
+)
 
 
 @pytest.fixture(scope="session")

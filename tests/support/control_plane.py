@@ -201,6 +201,14 @@ class Operator:
     process: subprocess.Popen[bytes]
     log: Path
 
+    def resyncs(self) -> int:
+        """How often it has listed everything anew."""
+        return self.log.read_text().count("resynced")
+
+    def stop(self) -> None:
+        """End it as a rollout would."""
+        stop(self.process)
+
     def kill(self) -> None:
         """End it as a crash would."""
         self.process.kill()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import aiohttp
-from kubernetes.aio.client import ApiClient, CoordinationV1Api
+from kubernetes.aio.client import ApiClient, CoordinationV1Api, V1Lease, V1ObjectMeta
 from kubernetes.aio.client.exceptions import ApiException
 from kubernetes.aio.leaderelection.electionconfig import Config
 from kubernetes.aio.leaderelection.leaderelection import LeaderElection
@@ -87,6 +87,16 @@ class _PatientLock(LeaseLock):  # type: ignore[misc] # the library is untyped
                 return await super().get(name, namespace)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             return False, ApiException(status=0, reason=str(error) or type(error).__name__)
+
+    async def create(self, name: str, namespace: str, election_record: Any) -> bool:
+        """Create the Lease; kubernetes 37.0.2's own method passes a parameter that its client refuses."""
+        body = V1Lease(metadata=V1ObjectMeta(name=name), spec=self.update_lease(election_record))
+        try:
+            await self.api_instance.create_namespaced_lease(namespace, body)
+        except (ApiException, aiohttp.ClientError, TimeoutError, OSError) as error:
+            logger.warning("lease %s/%s not created: %s", namespace, name, error)
+            return False
+        return True
 
     async def update(self, name: str, namespace: str, updated_record: Any) -> bool:
         try:

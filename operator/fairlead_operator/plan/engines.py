@@ -48,21 +48,26 @@ def _outdated_to_remove(replicas: int, current: Sequence[Engine], outdated: Sequ
 
 def _surplus(replicas: int, current: Sequence[Engine]) -> list[Removal]:
     """Give the engines beyond the declared number: those that do not serve first, then the newest."""
-    victims = sorted(current, key=lambda engine: (engine.ready, -engine.created_seconds, engine.name))
+    victims = sorted(current, key=lambda engine: (engine.ready, -engine.created_seconds, -slot(engine.name)))
     surplus = max(0, len(current) - replicas)
     return [Removal(engine, "the pool was scaled down") for engine in victims[:surplus]]
 
 
 def by_age(engines: Sequence[Engine]) -> list[Engine]:
     """Sort engines, the oldest first."""
-    return sorted(engines, key=lambda engine: (engine.created_seconds, engine.name))
+    return sorted(engines, key=lambda engine: (engine.created_seconds, slot(engine.name)))
 
 
 def _free_names(pool: str, engines: Sequence[Engine]) -> Iterator[str]:
     taken = {engine.name for engine in engines}
-    return (name for slot in count() if (name := engine_name(pool, slot)) not in taken)
+    return (name for free in count() if (name := engine_name(pool, free)) not in taken)
 
 
-def engine_name(pool: str, slot: int) -> str:
+def engine_name(pool: str, in_slot: int) -> str:
     """Name the engine in a slot."""
-    return f"{pool}-engine-{slot}"
+    return f"{pool}-engine-{in_slot}"
+
+
+def slot(name: str) -> int:
+    """Give the slot of an engine by its name; the API server dates pods to the second, slots break ties."""
+    return int(name.rpartition("-")[2])
