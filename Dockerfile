@@ -34,7 +34,9 @@ RUN pip wheel --no-deps --no-build-isolation --wheel-dir /wheels /source \
  && python3 -m compileall -q --invalidation-mode unchecked-hash -s /code -p /opt/fairlead /code
 
 FROM ${PYTHON_IMAGE} AS runtime
+# USER: libraries ask for the user's name, and the number below has no line in /etc/passwd
 ENV PATH=/opt/fairlead/bin:$PATH \
+    USER=fairlead \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
 USER 65532:65532
