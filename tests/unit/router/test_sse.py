@@ -1,0 +1,157 @@
+"""Watching a stream of events as it passes."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fairlead_router.relay.sse import MAX_EVENT_BYTES, EventTooLargeError, SseObserver, Usage
+
+
+def delta(**fields: object) -> bytes:
+    return chunk(choices=[{"index": 0, "delta": fields, "finish_reason": None}])
+
+
+def chunk(**fields: object) -> bytes:
+    return b"data: " + json.dumps(fields).encode()
+
+
+DONE = b"data: [DONE]"
+events = st.one_of(
+    st.text().map(lambda text: delta(content=text)),
+    st.just(delta(role="assistant", content="")),
+    st.just(chunk(choices=[], usage={"prompt_tokens": 3, "completion_tokens": 5})),
+    st.just(chunk(choices=[{"index": 0, "text": "x", "finish_reason": "stop"}])),
+    st.just(b": keep-alive"),
+    st.just(b"event: ping\ndata: {}"),
+    st.just(b"data: not json"),
+    st.just(DONE),
+)
+
+
+@st.composite
+def streams(draw):
+    """A stream, and the same stream cut into reads."""
+    separator = draw(st.sampled_from([b"\n\n", b"\r\n\r\n", b"\r\r"]))
+    stream = b"".join(event.replace(b"\n", separator[: len(separator) // 2]) + separator for event in draw(st.lists(events)))
+    stream += draw(st.sampled_from([b"", b"data: {", DONE, DONE + b"\n"]))
+    cuts = sorted(draw(st.lists(st.integers(0, len(stream)), max_size=20)))
+    return stream, [stream[a:b] for a, b in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
+
+
+def observe(reads):
+    observer = SseObserver()
+    observed = [observer.feed(read) for read in reads]
+    last = observer.flush()
+    facts = (observer.done, observer.finished, observer.failed, observer.usage)
+    return [each.whole for each in observed], last.whole, sum(each.token_chunks for each in [*observed, last]), facts
+
+
+@given(streams())
+def test_what_is_observed_does_not_depend_on_how_the_stream_is_cut(stream_and_reads):
+    stream, reads = stream_and_reads
+    passed, rest, tokens, facts = observe([stream])
+    cut_passed, cut_rest, cut_tokens, cut_facts = observe(reads)
+    assert (b"".join(cut_passed), cut_rest, cut_tokens, cut_facts) == (b"".join(passed), rest, tokens, facts)
+
+
+@given(streams())
+def test_bytes_pass_unchanged_and_only_whole_events_do(stream_and_reads):
+    stream, reads = stream_and_reads
+    passed, rest, _, _ = observe(reads)
+    sent = b""
+    for part in passed:
+        sent += part
+        assert stream.startswith(sent)
+        assert not sent or sent.endswith((b"\n\n", b"\r\n\r\n", b"\r\r"))
+    assert rest in (b"", stream[len(sent) :])
+
+
+@given(st.lists(st.tuples(events, st.sampled_from([b"\n\n", b"\r\n\r\n"]))))
+def test_a_whole_event_is_never_held_back(parts):
+    observer = SseObserver()
+    for event, separator in parts:
+        event = event.replace(b"\n", separator[: len(separator) // 2]) + separator
+        assert observer.feed(event).whole == event
+
+
+@pytest.mark.parametrize(
+    ("event", "tokens"),
+    [
+        (delta(role="assistant", content=""), 0),
+        (delta(role="assistant"), 0),
+        (delta(content=None), 0),
+        (delta(), 0),
+        (delta(content="a"), 1),
+        (delta(content=" "), 1),
+        (delta(reasoning_content="hm"), 1),
+        (delta(reasoning="hm"), 1),
+        (delta(tool_calls=[{"index": 0, "function": {"arguments": "{"}}]), 1),
+        (delta(tool_calls=[]), 0),
+        (delta(function_call={"name": "f"}), 1),
+        (delta(refusal="no"), 1),
+        (chunk(choices=[{"index": 0, "text": "a"}]), 1),
+        (chunk(choices=[{"index": 0, "text": ""}]), 0),
+        (chunk(choices=[{"delta": {}}, {"delta": {"content": "b"}}]), 1),
+        (chunk(choices=[]), 0),
+        (chunk(choices="?"), 0),
+        (chunk(choices=["?", 7]), 0),
+        (b"data: [1]", 0),
+        (b"data: {broken", 0),
+        (b'data:{"choices": [{"text": "a"}]}', 1),
+        (b'event: x\ndata: {"choices":\ndata: [{"text": "a"}]}', 1),
+        (b"event: x", 0),
+    ],
+)
+def test_which_events_carry_tokens(event, tokens):
+    assert SseObserver().feed(event + b"\n\n").token_chunks == tokens
+
+
+@pytest.mark.parametrize(
+    ("usage", "expected"),
+    [
+        ({"prompt_tokens": 3, "completion_tokens": 5}, Usage(3, 5)),
+        ({"prompt_tokens": 3}, Usage(3, 0)),
+        (None, None),
+        ("many", None),
+        ({"prompt_tokens": -1, "completion_tokens": 5}, None),
+        ({"prompt_tokens": True, "completion_tokens": 5}, None),
+        ({"prompt_tokens": 1.5, "completion_tokens": 5}, None),
+    ],
+)
+def test_usage_is_taken_where_it_makes_sense(usage, expected):
+    observer = SseObserver()
+    observer.feed(chunk(usage=usage, choices=[]) + b"\n\n")
+    assert observer.usage == expected
+
+
+def test_the_last_usage_counts():
+    observer = SseObserver()
+    for count in (1, 2):
+        observer.feed(chunk(usage={"prompt_tokens": 9, "completion_tokens": count}) + b"\n\n")
+    assert observer.usage == Usage(9, 2)
+
+
+@pytest.mark.parametrize(
+    ("stream", "complete"),
+    [
+        (b"", False),
+        (delta(content="a") + b"\n\n", False),
+        (DONE + b"\n\n", True),
+        (DONE, True),
+        (chunk(choices=[{"delta": {}, "finish_reason": "stop"}]) + b"\n\n", True),
+        (chunk(error={"message": "boom"}) + b"\n\n", True),
+    ],
+)
+def test_when_an_answer_is_complete(stream, complete):
+    observer = SseObserver()
+    observer.feed(stream)
+    observer.flush()
+    assert observer.complete is complete
+
+
+def test_an_event_that_never_ends_is_refused():
+    observer = SseObserver()
+    with pytest.raises(EventTooLargeError):
+        observer.feed(b"x" * (MAX_EVENT_BYTES + 1))
