@@ -9,7 +9,7 @@ from fairlead_engine.contract import (
     SERVED_MODEL_NAME_FLAG,
     SHUTDOWN_TIMEOUT_FLAG,
 )
-from fairlead_operator.api.pool import InferencePoolSpec
+from fairlead_operator.api.pool import InferencePoolSpec, ModelSpec
 
 ENGINE_SHUTDOWN_SECONDS = 30
 """What requests that run in an engine get to finish after its SIGTERM."""
@@ -17,19 +17,19 @@ ENGINE_SHUTDOWN_SECONDS = 30
 
 def engine_command(spec: InferencePoolSpec, host: str, port: int) -> list[str]:
     """Give the command line that starts one engine of a pool, listening at `host`:`port`."""
-    names = [part for name in spec.model.served_names for part in (SERVED_MODEL_NAME_FLAG, name)]
+    model = (
+        ["vllm", "serve", _weights(spec.model)]
+        if spec.engine.type == "vllm"
+        else ["fairlead-engine", MODEL_FLAG, spec.model.name]
+    )
+    served = [SERVED_MODEL_NAME_FLAG, *spec.model.served_names]
     where = [HOST_FLAG, host, PORT_FLAG, str(port), SHUTDOWN_TIMEOUT_FLAG, str(ENGINE_SHUTDOWN_SECONDS)]
-    if spec.engine.type == "vllm":
-        # vLLM takes all served names after one flag; a repeated flag would keep only the last
-        together = [SERVED_MODEL_NAME_FLAG, *spec.model.served_names]
-        return ["vllm", "serve", model_location(spec), *together, *where, *spec.engine.args]
-    return ["fairlead-engine", MODEL_FLAG, spec.model.name, *names, *where, *spec.engine.args]
+    return [*model, *served, *where, *spec.engine.args]
 
 
-def model_location(spec: InferencePoolSpec) -> str:
+def _weights(model: ModelSpec) -> str:
     """Say where vLLM finds the weights: a repository on the Hugging Face hub or a path in its container."""
-    uri = spec.model.uri or ""
-    return uri.removeprefix("hf://").removeprefix("file://")
+    return (model.uri or "").removeprefix("hf://").removeprefix("file://")
 
 
 def router_command(arguments: Sequence[str]) -> list[str]:
