@@ -83,8 +83,8 @@ Examples:
 @click.option("--max-model-len", type=int, default=8192, metavar="TOKENS", help="Context length: prompt plus output.")
 @click.option(
     SHUTDOWN_TIMEOUT_FLAG,
-    "shutdown_timeout",
-    type=click.FloatRange(min=0),
+    "shutdown_timeout_seconds",
+    type=float,
     default=0.0,
     metavar="SECONDS",
     help="What running requests get after SIGTERM; 0 cuts them at once.",
@@ -103,7 +103,7 @@ def command(  # noqa: PLR0913 - click gives every option a parameter
     max_num_seqs: int,
     num_gpu_blocks: int,
     max_model_len: int,
-    shutdown_timeout: float,
+    shutdown_timeout_seconds: float,
     engine_id: str | None,
     log_level: str,
 ) -> None:
@@ -115,7 +115,7 @@ def command(  # noqa: PLR0913 - click gives every option a parameter
             time_scale=time_scale,
             limits=Limits(max_num_batched_tokens, max_num_seqs, num_gpu_blocks),
             max_model_len=max_model_len,
-            shutdown_timeout_seconds=shutdown_timeout,
+            shutdown_timeout_seconds=shutdown_timeout_seconds,
         )
     except ValueError as error:
         raise click.UsageError(_in_flags(str(error))) from error

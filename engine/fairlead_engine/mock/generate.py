@@ -136,7 +136,8 @@ async def _send_stream(
 ) -> None:
     """Send a chunk per token as the batch loop makes them."""
     await send(_STREAM_START)
-    stream = rendering.Stream(api, head, continuous_usage=options.include_usage and options.continuous_usage_stats)
+    continuous_usage = bool(options.include_usage and options.continuous_usage_stats)
+    stream = rendering.Stream(api, head, continuous_usage=continuous_usage)
     jobs = generation.jobs
     deltas = [job.answer.deltas() for job in jobs]
     sent_tokens = [0] * len(jobs)

@@ -69,7 +69,7 @@ class Answer:
 
 def answer_seed(prompt: str, seed: int | None, choice: int) -> int:
     """Return the number from which choice `choice` of a request is generated."""
-    identity = f"{seed}\0{choice}\0{prompt}".encode("utf-8", "surrogatepass")
+    identity = f"{seed}\0{choice}\0{prompt}".encode()
     return int.from_bytes(blake2b(identity, digest_size=8).digest(), "big")
 
 

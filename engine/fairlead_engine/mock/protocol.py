@@ -34,8 +34,8 @@ class Body(BaseModel):
 class StreamOptions(Body):
     """`stream_options`."""
 
-    include_usage: bool = False
-    continuous_usage_stats: bool = False
+    include_usage: bool | None = False
+    continuous_usage_stats: bool | None = False
 
 
 class GenerationBody(Body):
@@ -48,7 +48,7 @@ class GenerationBody(Body):
     stop: str | list[str] | None = None
     n: int | None = None
     seed: int | None = None
-    stream: bool = False
+    stream: bool | None = False
     stream_options: StreamOptions | None = None
     user: str | None = None
 

@@ -24,6 +24,10 @@ class Settings:
             raise ValueError("served_model_names: at least one name is needed")
         if not 0 < self.time_scale < math.inf:
             raise ValueError(f"time_scale must be a number greater than 0, not {self.time_scale}")
+        if not 0 <= self.shutdown_timeout_seconds < math.inf:
+            raise ValueError(
+                f"shutdown_timeout_seconds must be a number of at least 0, not {self.shutdown_timeout_seconds}"
+            )
         if self.max_model_len < 2:
             raise ValueError(f"max_model_len must be at least 2 (one token in, one out), not {self.max_model_len}")
         if not self.limits.fits(self.max_model_len):

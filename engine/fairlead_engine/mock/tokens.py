@@ -13,12 +13,12 @@ _MARK = b"\x01"
 
 def count_tokens(text: str) -> int:
     """Return the number of tokens of `text`."""
-    return -(-len(text.encode("utf-8", "surrogatepass")) // TOKEN_BYTES)
+    return -(-len(text.encode()) // TOKEN_BYTES)
 
 
 def encode(text: str) -> list[int]:
     """Return the token ids of `text`."""
-    data = text.encode("utf-8", "surrogatepass")
+    data = text.encode()
     return [int.from_bytes(_MARK + data[i : i + TOKEN_BYTES], "big") for i in range(0, len(data), TOKEN_BYTES)]
 
 

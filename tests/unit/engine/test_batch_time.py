@@ -8,6 +8,10 @@ from fairlead_engine.batch_time import PROFILES, Linear
 from fairlead_engine.types import Batch, Decode, PrefillChunk
 
 MISTRAL = PROFILES["mistral-7b-rtx6000-ada"]
+CHUNKS = [
+    (64, 724.32), (128, 386.26), (256, 238.84), (384, 243.89), (512, 212.16), (768, 204.89), (1024, 201.52),
+]  # fmt: skip
+"""Tokens per chunk, and the measured TTFT of a 2048-token prompt in ms (arXiv 2508.01002)."""
 
 
 def decodes(*contexts: int) -> tuple[Decode, ...]:
@@ -31,10 +35,10 @@ def test_the_mistral_profile_is_the_published_fit(batch: Batch, milliseconds: fl
     assert MISTRAL.seconds(batch) * 1e3 == pytest.approx(milliseconds, rel=1e-6)
 
 
-@pytest.mark.parametrize(("chunk", "measured_ms"), [(64, 724.32), (128, 386.26), (256, 238.84), (512, 212.16)])
-def test_the_mistral_profile_agrees_with_the_measured_ttft_within_8_percent(chunk: int, measured_ms: float) -> None:
-    chunks = [Batch(prefills=(PrefillChunk("p", chunk, done),)) for done in range(0, 2048, chunk)]
-    assert sum(map(MISTRAL.seconds, chunks)) * 1e3 == pytest.approx(measured_ms, rel=0.08)
+@pytest.mark.parametrize(("chunk", "measured_ms"), CHUNKS)
+def test_the_mistral_profile_agrees_with_the_measured_ttft_within_6_percent(chunk: int, measured_ms: float) -> None:
+    chunks = [Batch(prefills=(PrefillChunk("p", min(chunk, 2048 - x), x),)) for x in range(0, 2048, chunk)]
+    assert sum(map(MISTRAL.seconds, chunks)) * 1e3 == pytest.approx(measured_ms, rel=0.06)
 
 
 def test_a_linear_model_is_a_base_plus_a_time_per_token() -> None:

@@ -163,9 +163,15 @@ async def test_content_is_a_string_or_parts_of_text(mock: Any, content: Any) -> 
 
 
 async def test_unknown_fields_and_unused_parameters_are_accepted(mock: Any) -> None:
-    extra = {"temperature": 0.3, "user": "someone", "seed": 4, "future_field": {"a": 1}, "model": "alias"}
+    extra = {"temperature": 0.3, "user": "someone", "stream": None, "future_field": {"a": 1}, "model": "alias"}
     status, _ = await mock.post(CHAT, {"messages": HELLO, "max_tokens": 2, **extra})
     assert status == 200
+
+
+async def test_the_same_request_gets_the_same_text_and_another_seed_another(mock: Any) -> None:
+    answers = [await mock.post(CHAT, {"messages": HELLO, "max_tokens": 9, "seed": seed}) for seed in (1, 1, 2)]
+    texts = [answer["choices"][0]["message"]["content"] for _, answer in answers]
+    assert texts[0] == texts[1] != texts[2]
 
 
 BAD_BODIES: list[tuple[str, Any, str | None, str]] = [

