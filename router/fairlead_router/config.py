@@ -122,6 +122,9 @@ class RouterConfig(Strict):
             raise ValueError(f"classes: every name must be unique, not {names}")
         if sum(service_class.default for service_class in self.classes) > 1:
             raise ValueError("classes: at most one class may have default: true")
+        uids = [endpoint.uid for endpoint in self.endpoints]
+        if len(set(uids)) != len(uids):
+            raise ValueError(f"endpoints: every uid must be unique, not {uids}")
         return self
 
     @property
@@ -148,14 +151,18 @@ class RouterConfig(Strict):
             document = yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise ValueError(f"not YAML: {error}") from error
-        return cls.model_validate(document or {})
+        return cls.model_validate({} if document is None else document)
 
 
 def one_line(error: Exception) -> str:
     """Say what is wrong with a configuration in one line: field, value and what is allowed."""
     if not isinstance(error, ValidationError):
         return " ".join(str(error).split())
-    return "; ".join(
-        ".".join(str(part) for part in problem["loc"]) + f": {problem['msg']}, not {problem['input']!r:.100}"
-        for problem in error.errors()
-    )
+    return "; ".join(_problem(".".join(map(str, each["loc"])), each["msg"], each["input"]) for each in error.errors())
+
+
+def _problem(field: str, message: str, value: object) -> str:
+    message = message.removeprefix("Value error, ")
+    if not field:
+        return message  # about several fields, which it names itself
+    return f"{field}: {message}" + ("" if repr(value) in message else f", not {value!r:.100}")

@@ -28,7 +28,7 @@ async def until(condition: Callable[[], bool], what: str) -> None:
     """Poll for a condition; fail with `what` when it does not come true."""
     try:
         async with asyncio.timeout(DEADLINE_SECONDS):
-            while not condition():
+            while not condition():  # noqa: ASYNC110 - conditions of other processes and of sockets have no event
                 await asyncio.sleep(0.005)
     except TimeoutError:
         pytest.fail(f"not within {DEADLINE_SECONDS} s: {what}")

@@ -121,7 +121,11 @@ async def test_unknown_paths_and_methods_are_answered_in_openais_shape(router, m
 
 async def test_the_body_is_forwarded_as_it_came_and_hop_by_hop_headers_are_not(engine, router, kit):
     scripted = await engine(
-        kit.answers(kit.whole(WHOLE, "200 OK", "x-of-engine: 1", "keep-alive: timeout=9", "connection: x-private", "x-private: 1"))
+        kit.answers(
+            kit.whole(
+                WHOLE, "200 OK", "x-of-engine: 1", "keep-alive: timeout=9", "connection: x-private", "x-private: 1"
+            )
+        )
     )
     running = await router([scripted])
     body = b'{ "model":"m",  "unknown_field": [1, 2.50] }'

@@ -20,7 +20,10 @@ def endpoint(uid: str, state: EndpointState = EndpointState.READY) -> EndpointVi
     return EndpointView(uid, f"{uid}:8000", state, uid)
 
 
-def request(slo: Slo = Slo(), arrived_at: float = 0.0) -> RequestView:
+NO_LIMITS = Slo()
+
+
+def request(slo: Slo = NO_LIMITS, arrived_at: float = 0.0) -> RequestView:
     return RequestView("r", "m", "default", arrived_at, slo)
 
 

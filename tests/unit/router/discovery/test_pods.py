@@ -89,5 +89,5 @@ def test_an_expired_watch_keeps_the_view_and_asks_for_a_list():
     ],
 )
 def test_an_event_that_makes_no_sense_is_refused(event):
-    with pytest.raises(ValueError, match="watch event|API server"):
+    with pytest.raises(ValueError, match=r"watch event|API server"):
         Table().apply(event)
