@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from control_plane import Cluster, Operator, eventually
+
 from fairlead_operator.resync import OWNED
 
 StartOperator = Callable[..., Operator]

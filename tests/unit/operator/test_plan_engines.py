@@ -1,0 +1,141 @@
+"""Which engines are created and removed."""
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fairlead_operator.plan.engines import SURGE, plan_engines, slot
+from fairlead_operator.types import Engine, EnginePlan
+
+
+def engine(in_slot: int, revision: str = "new", *, age: float = 0.0, ready: bool = True) -> Engine:
+    name = f"chat-engine-{in_slot}"
+    return Engine(name=name, uid=name, revision=revision, created_seconds=1000.0 - age, ready=ready)
+
+
+def plan(replicas: int, *engines: Engine) -> EnginePlan:
+    return plan_engines("chat", replicas, "new", engines)
+
+
+def removed(planned: EnginePlan) -> list[str]:
+    return [removal.engine.name for removal in planned.remove]
+
+
+def test_missing_engines_are_created_in_the_lowest_free_slots() -> None:
+    assert plan(3, engine(1)).create == ("chat-engine-0", "chat-engine-2")
+
+
+def test_a_slot_is_not_used_again_while_its_engine_is_terminating() -> None:
+    leaving = replace(engine(0), terminating=True)
+    assert plan(1, leaving).create == ("chat-engine-1",)
+
+
+def test_engines_as_declared_need_nothing() -> None:
+    assert plan(2, engine(0), engine(1)) == EnginePlan()
+
+
+def test_scale_down_takes_the_newest() -> None:
+    assert removed(plan(1, engine(0, age=9), engine(1, age=5), engine(2, age=1))) == ["chat-engine-2", "chat-engine-1"]
+
+
+def test_scale_down_takes_the_higher_slot_among_engines_of_one_second() -> None:
+    assert removed(plan(2, engine(2), engine(10), engine(0))) == ["chat-engine-10"]
+
+
+def test_scale_down_takes_first_what_does_not_serve() -> None:
+    assert removed(plan(1, engine(0, age=9, ready=False), engine(1, age=1))) == ["chat-engine-0"]
+
+
+def test_an_engine_that_ended_is_removed_and_another_is_created() -> None:
+    ended = replace(engine(0), ended=True, ready=False)
+    planned = plan(1, ended)
+    assert planned.create == ("chat-engine-1",)
+    assert removed(planned) == ["chat-engine-0"]
+
+
+def test_a_rollout_first_adds_one_engine() -> None:
+    planned = plan(2, engine(0, "old"), engine(1, "old"))
+    assert planned == EnginePlan(create=("chat-engine-2",))
+
+
+def test_a_rollout_waits_for_the_new_engine_before_it_removes_an_old_one() -> None:
+    assert plan(2, engine(0, "old"), engine(1, "old"), engine(2, ready=False)) == EnginePlan()
+
+
+def test_a_rollout_removes_the_oldest_when_a_new_engine_serves() -> None:
+    planned = plan(2, engine(0, "old", age=9), engine(1, "old", age=5), engine(2))
+    assert removed(planned) == ["chat-engine-0"]
+    assert planned.create == ()
+
+
+def test_old_engines_that_never_served_make_room_at_once() -> None:
+    planned = plan(2, engine(0, "old", ready=False), engine(1, "old", ready=False))
+    assert removed(planned) == ["chat-engine-0", "chat-engine-1"]
+
+
+def test_scaling_to_zero_removes_every_engine() -> None:
+    assert removed(plan(0, engine(0), engine(1, "old"))) == ["chat-engine-1", "chat-engine-0"]
+
+
+engines = st.lists(
+    st.builds(
+        lambda in_slot, revision, age, ready, terminating, ended: replace(
+            engine(in_slot, revision, age=age, ready=ready and not ended), terminating=terminating, ended=ended
+        ),
+        st.integers(0, 12),
+        st.sampled_from(["new", "old", "older"]),
+        st.floats(0, 100),
+        st.booleans(),
+        st.booleans(),
+        st.booleans(),
+    ),
+    max_size=12,
+    unique_by=lambda e: e.name,
+)
+
+
+def live(of: list[Engine]) -> list[Engine]:
+    return [e for e in of if not e.terminating and not e.ended]
+
+
+@given(st.integers(0, 8), engines)
+def test_no_name_is_given_twice(replicas: int, existing: list[Engine]) -> None:
+    created = plan(replicas, *existing).create
+    assert len(set(created)) == len(created)
+    assert not set(created) & {e.name for e in existing}
+
+
+@given(st.integers(0, 8), engines)
+def test_never_more_engines_than_declared_and_the_surge_are_created(replicas: int, existing: list[Engine]) -> None:
+    planned = plan(replicas, *existing)
+    if planned.create:
+        assert len(live(existing)) + len(planned.create) <= replicas + SURGE
+
+
+@given(st.integers(0, 8), engines)
+def test_a_step_leaves_as_many_serving_engines_as_declared_or_all_there_were(
+    replicas: int, existing: list[Engine]
+) -> None:
+    serving = {e.name for e in live(existing) if e.ready}
+    left = serving - set(removed(plan(replicas, *existing)))
+    assert len(left) >= min(replicas, len(serving))
+
+
+@given(st.integers(0, 8), engines)
+def test_what_is_terminating_is_not_removed_again(replicas: int, existing: list[Engine]) -> None:
+    gone = {e.name for e in existing if e.terminating}
+    assert not gone & set(removed(plan(replicas, *existing)))
+
+
+@given(st.integers(0, 8), engines)
+def test_repeated_steps_end_at_the_declared_engines(replicas: int, existing: list[Engine]) -> None:
+    """Take steps in a world in which engines become ready and removed ones go."""
+    for _ in range(60):
+        planned = plan(replicas, *existing)
+        if planned == EnginePlan():
+            break
+        gone = set(removed(planned))
+        existing = [replace(e, ready=not e.ended) for e in existing if e.name not in gone and not e.terminating]
+        existing += [engine(slot(name)) for name in planned.create]
+    assert [e.revision for e in live(existing)] == ["new"] * replicas

@@ -1,0 +1,110 @@
+"""The whole plan of a pool."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from pools import IMAGES, a_pool, as_stored
+
+from fairlead_operator.plan.observed import Observed, engine_of
+from fairlead_operator.plan.pool import Plan, plan_pool
+from fairlead_operator.types import ChildKey
+from fairlead_router.config import RouterConfig
+
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
+READY = {"conditions": [{"type": "Ready", "status": "True"}]}
+AVAILABLE = {"replicas": 1, "updatedReplicas": 1, "availableReplicas": 1, "observedGeneration": 1}
+
+
+def plan(observed: Observed, previous: dict[str, Any] | None = None, **spec: Any) -> Plan:
+    return plan_pool(a_pool(**spec), observed, previous or {}, IMAGES, NOW)
+
+
+def world(made: Plan) -> Observed:
+    """The cluster in which everything that a plan applies exists and serves."""
+    objects = [
+        as_stored(step.manifest, uid=str(number), **(READY if step.key.kind == "Pod" else AVAILABLE))
+        for number, step in enumerate(made.apply)
+    ]
+    return Observed(
+        pods=[o for o in objects if o["kind"] == "Pod"],
+        children={ChildKey(o["kind"], o["metadata"]["name"]): o for o in objects if o["kind"] != "Pod"},
+    )
+
+
+FIRST = plan(Observed())
+SETTLED = world(FIRST)
+
+
+def test_a_new_pool_gets_all_its_children_and_the_engines_last() -> None:
+    kinds = [step.key.kind for step in FIRST.apply]
+    assert kinds == ["ServiceAccount", "Role", "RoleBinding", "ConfigMap", "Service", "Deployment", "Pod"]
+    assert all(step.new for step in FIRST.apply)
+
+
+def test_a_settled_pool_with_its_status_needs_nothing() -> None:
+    status = plan(SETTLED).status
+    assert plan(SETTLED, status).empty
+
+
+def test_a_changed_child_is_applied_again() -> None:
+    key = ChildKey("ConfigMap", "chat-router")
+    edited = {**SETTLED.children[key], "data": {"config.yaml": "x"}}
+    [step] = plan(replace(SETTLED, children={**SETTLED.children, key: edited})).apply
+    assert (step.key, step.new, step.adopt) == (key, False, ())
+
+
+def test_a_child_that_somebody_meddled_with_is_taken_over_first() -> None:
+    key = ChildKey("Service", "chat")
+    live = SETTLED.children[key]
+    fields = [{"manager": "kubectl-edit", "operation": "Update", "fieldsV1": {"f:spec": {"f:selector": {"f:x": {}}}}}]
+    edited = {**live, "metadata": {**live["metadata"], "managedFields": fields}}
+    [step] = plan(replace(SETTLED, children={**SETTLED.children, key: edited})).apply
+    assert step.adopt
+
+
+def test_a_child_that_is_being_deleted_is_left_to_go() -> None:
+    key = ChildKey("Service", "chat")
+    live = SETTLED.children[key]
+    leaving = {**live, "spec": {}, "metadata": {**live["metadata"], "deletionTimestamp": "2026-01-01T00:00:00Z"}}
+    assert plan(replace(SETTLED, children={**SETTLED.children, key: leaving})).apply == ()
+
+
+def test_an_edited_pod_of_the_current_revision_is_mended() -> None:
+    [pod] = SETTLED.pods
+    labels = {**pod["metadata"]["labels"], "fairlead.dev/pool": "other"}
+    edited = {**pod, "metadata": {**pod["metadata"], "labels": labels}}
+    [step] = plan(replace(SETTLED, pods=[edited])).apply
+    assert step.key == ChildKey("Pod", "chat-engine-0")
+
+
+def test_a_pod_of_an_older_revision_is_not_mended_but_replaced() -> None:
+    made = plan(SETTLED, engine={"type": "mock", "args": ["--profile", "fast"]})
+    assert [step.key.name for step in made.apply] == ["chat-engine-1"]
+
+
+def test_the_configuration_that_is_applied_is_the_one_that_routers_parse() -> None:
+    step = next(step for step in FIRST.apply if step.key.kind == "ConfigMap")
+    config = RouterConfig.from_yaml(step.manifest["data"]["config.yaml"])
+    assert config == a_pool().spec.router_config("chat")
+
+
+def test_every_child_is_owned_by_the_pool() -> None:
+    for step in FIRST.apply:
+        [owner] = step.manifest["metadata"]["ownerReferences"]
+        assert (owner["uid"], owner["controller"]) == ("uid-1", True)
+
+
+def test_a_pod_is_read_as_the_kubelet_reports_it() -> None:
+    [pod] = SETTLED.pods
+    waiting = {"state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 10s"}}}
+    waiting["lastState"] = {"terminated": {"exitCode": 137}}  # type: ignore[dict-item]
+    seen = engine_of({**pod, "status": {"containerStatuses": [waiting]}})
+    assert seen.trouble == "CrashLoopBackOff (last exit code 137): back-off 10s"
+    assert not seen.ready
+
+
+def test_a_pod_that_no_node_can_take_is_in_trouble() -> None:
+    [pod] = SETTLED.pods
+    stuck = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes"}
+    assert engine_of({**pod, "status": {"conditions": [stuck]}}).trouble == "Unschedulable: 0/3 nodes"

@@ -1,0 +1,139 @@
+"""What a pool's status says."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from pools import IMAGES, a_pool, as_stored
+
+from fairlead_operator.plan.observed import Observed
+from fairlead_operator.plan.router_children import router_children
+from fairlead_operator.plan.status import invalid_status, pool_status
+from fairlead_operator.types import ChildKey, Engine
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+DEPLOYMENT = ChildKey("Deployment", "chat-router")
+
+
+def router(*, available: int = 1, **condition: str) -> Observed:
+    manifest = next(child for child in router_children(a_pool(), IMAGES) if child["kind"] == "Deployment")
+    counts = {"replicas": 1, "updatedReplicas": 1, "availableReplicas": available, "observedGeneration": 1}
+    conditions = [condition] if condition else []
+    return Observed(children={DEPLOYMENT: as_stored(manifest, conditions=conditions, **counts)})
+
+
+def engine(number: int = 0, **values: Any) -> Engine:
+    base = Engine(name=f"chat-engine-{number}", uid=str(number), revision="r1", created_seconds=0.0, ready=True)
+    return replace(base, **values)
+
+
+def status(*engines: Engine, observed: Observed | None = None, replicas: int = 1) -> dict[str, Any]:
+    return pool_status(a_pool(replicas=replicas), observed or router(), engines, "r1", {}, NOW)
+
+
+def condition(of: dict[str, Any], kind: str) -> tuple[str, str]:
+    found = next(c for c in of["conditions"] if c["type"] == kind)
+    return found["status"], found["reason"]
+
+
+CASES = [
+    # what is there, then Ready, Progressing, Degraded, phase
+    ("as declared", status(engine()), "Serving", "AsDeclared", "Healthy", "Ready"),
+    ("no engine yet", status(), "NoEngineReady", "StartingEngines", "Healthy", "Pending"),
+    ("engine starting", status(engine(ready=False)), "NoEngineReady", "StartingEngines", "Healthy", "Pending"),
+    ("one of two", status(engine(), replicas=2), "Serving", "StartingEngines", "Healthy", "Progressing"),
+    ("rollout", status(engine(), engine(1, revision="r0")), "Serving", "ReplacingEngines", "Healthy", "Progressing"),
+    (
+        "scale-down",
+        status(engine(), engine(1, terminating=True)),
+        "Serving",
+        "StoppingEngines",
+        "Healthy",
+        "Progressing",
+    ),
+    ("no router", status(engine(), observed=Observed()), "RouterNotReady", "RollingOutRouter", "Healthy", "Pending"),
+    (
+        "router starting",
+        status(engine(), observed=router(available=0)),
+        "RouterNotReady",
+        "RollingOutRouter",
+        "Healthy",
+        "Pending",
+    ),
+    ("scaled to zero", status(replicas=0), "ScaledToZero", "AsDeclared", "Healthy", "Stopped"),
+    (
+        "crash loop",
+        status(engine(ready=False, trouble="CrashLoopBackOff: x")),
+        "NoEngineReady",
+        "StartingEngines",
+        "EngineFailing",
+        "Degraded",
+    ),
+    (
+        "router stuck",
+        status(engine(), observed=router(type="Progressing", status="False", message="deadline")),
+        "Serving",
+        "AsDeclared",
+        "RouterFailing",
+        "Degraded",
+    ),
+    (
+        "name taken",
+        status(engine(), observed=replace(router(), conflicts=frozenset({ChildKey("Service", "chat")}))),
+        "Serving",
+        "AsDeclared",
+        "NameConflict",
+        "Degraded",
+    ),
+    (
+        "quota",
+        status(engine(), observed=replace(router(), refusals=("exceeded quota",))),
+        "Serving",
+        "AsDeclared",
+        "ApiRefused",
+        "Degraded",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("told", "ready", "progressing", "degraded", "phase"), [c[1:] for c in CASES], ids=[c[0] for c in CASES]
+)
+def test_conditions_and_phase_say_what_is_there(
+    told: dict[str, Any], ready: str, progressing: str, degraded: str, phase: str
+) -> None:
+    assert condition(told, "Ready") == (str(ready == "Serving"), ready)
+    assert condition(told, "Progressing") == (str(progressing != "AsDeclared"), progressing)
+    assert condition(told, "Degraded") == (str(degraded != "Healthy"), degraded)
+    assert told["phase"] == phase
+
+
+def test_counts_tell_live_ready_updated_and_leaving_engines() -> None:
+    told = status(engine(0), engine(1, ready=False), engine(2, revision="r0"), engine(3, terminating=True))
+    assert [told[name] for name in ("replicas", "readyReplicas", "updatedReplicas", "drainingReplicas")] == [3, 2, 2, 1]
+
+
+def test_the_selector_finds_the_engine_pods() -> None:
+    assert status()["selector"] == "fairlead.dev/pool=chat,fairlead.dev/component=engine"
+
+
+def test_a_condition_keeps_its_time_until_its_status_changes() -> None:
+    first = status(engine())
+    later = NOW + timedelta(hours=1)
+    second = pool_status(a_pool(), router(), [engine(ready=False)], "r1", first, later)
+    times = {c["type"]: c["lastTransitionTime"] for c in second["conditions"]}
+    assert times["Ready"] == "2026-01-02T04:04:05Z"
+    assert times["Degraded"] == "2026-01-02T03:04:05Z"
+
+
+def test_an_unchanged_pool_has_an_unchanged_status() -> None:
+    first = status(engine())
+    assert pool_status(a_pool(), router(), [engine()], "r1", first, NOW + timedelta(hours=1)) == first
+
+
+def test_an_invalid_spec_keeps_the_counts_and_says_what_is_wrong() -> None:
+    told = invalid_status("spec.replicas: must be positive", 4, {"readyReplicas": 2}, NOW)
+    assert told["readyReplicas"] == 2
+    assert condition(told, "Degraded") == ("True", "InvalidSpec")
+    assert condition(told, "Ready") == ("False", "InvalidSpec")
