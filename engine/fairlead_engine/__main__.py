@@ -116,6 +116,7 @@ def command(  # noqa: PLR0913 - click gives every option a parameter
             limits=Limits(max_num_batched_tokens, max_num_seqs, num_gpu_blocks),
             max_model_len=max_model_len,
             shutdown_timeout_seconds=shutdown_timeout_seconds,
+            engine_id=socket.gethostname() if engine_id is None else engine_id,
         )
     except ValueError as error:
         raise click.UsageError(_in_flags(str(error))) from error
@@ -124,7 +125,8 @@ def command(  # noqa: PLR0913 - click gives every option a parameter
     except OSError as error:
         raise click.UsageError(f"{HOST_FLAG} {host} {PORT_FLAG} {port}: {error.strerror}. Choose another.") from error
     bound_port = listener.getsockname()[1]
-    settings = replace(settings, engine_id=engine_id or f"{socket.gethostname()}:{bound_port}")
+    if engine_id is None:
+        settings = replace(settings, engine_id=f"{settings.engine_id}:{bound_port}")
     names = ", ".join(settings.served_model_names)
     ready = f"fairlead-engine {settings.engine_id} serves {names} on http://{host}:{bound_port} (profile {profile})"
     logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")

@@ -4,7 +4,7 @@ Only what the mock really has is published. One meaning differs: a request abort
 `vllm:request_success_total{finished_reason="abort"}`, where vLLM 0.32.0 counts it nowhere.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -52,6 +52,37 @@ class Timeline:
     preemptions: int = 0
 
 
+class _RequestHistograms:
+    """Histograms with one observation per complete request."""
+
+    def __init__(self, histogram: Callable[[str, str, tuple[float, ...]], Histogram], max_model_len: int) -> None:
+        lengths = _lengths(max_model_len)
+        self._prompt_tokens = histogram("vllm:request_prompt_tokens", "Prompt tokens.", lengths)
+        self._generation_tokens = histogram("vllm:request_generation_tokens", "Output tokens.", lengths)
+        self._preemptions = histogram("vllm:request_num_preemptions", "Preemptions of a request.", _PREEMPTIONS)
+        self._mean_gap_seconds = histogram(
+            "vllm:request_time_per_output_token_seconds", "Mean gap between a request's tokens.", _TOKEN_GAP_SECONDS
+        )
+        self._phases = [histogram(name, text, _PHASE_SECONDS) for name, text in _PHASES.items()]
+
+    def observe(self, times: Timeline, *, prompt_tokens: int, output_tokens: int) -> None:
+        """Record a request."""
+        self._prompt_tokens.observe(prompt_tokens)
+        self._generation_tokens.observe(output_tokens)
+        self._preemptions.observe(times.preemptions)
+        decode_seconds = times.last_token - times.first_token
+        self._mean_gap_seconds.observe(decode_seconds / (output_tokens - 1) if output_tokens > 1 else 0.0)
+        seconds = (
+            times.last_token - times.arrived,
+            times.admitted - times.arrived,
+            times.first_token - times.admitted,
+            decode_seconds,
+            times.last_token - times.admitted,
+        )
+        for histogram, value in zip(self._phases, seconds, strict=True):
+            histogram.observe(value)
+
+
 class EngineMetrics:
     """The metrics of one engine, in a registry of their own."""
 
@@ -71,9 +102,6 @@ class EngineMetrics:
             "vllm:request_success", "Ended requests.", (*_LABELS, "finished_reason"), registry=self._registry
         )
         self._ended = {reason: ended.labels(**self._base, finished_reason=reason) for reason in _FINISHED_REASONS}
-        lengths = _lengths(settings.max_model_len)
-        self._request_prompt_tokens = self._histogram("vllm:request_prompt_tokens", "Prompt tokens.", lengths)
-        self._request_generation_tokens = self._histogram("vllm:request_generation_tokens", "Output tokens.", lengths)
         self._batch_tokens = self._histogram(
             "vllm:iteration_tokens_total", "Prompts completed by a batch, in tokens, plus its output.", _BATCH_TOKENS
         )
@@ -83,13 +111,7 @@ class EngineMetrics:
         self._token_gap_seconds = self._histogram(
             "vllm:inter_token_latency_seconds", "Between two tokens of a request.", _TOKEN_GAP_SECONDS
         )
-        self._mean_gap_seconds = self._histogram(
-            "vllm:request_time_per_output_token_seconds", "Mean gap between a request's tokens.", _TOKEN_GAP_SECONDS
-        )
-        self._phases = [self._histogram(name, text, _PHASE_SECONDS) for name, text in _PHASES.items()]
-        self._request_preemptions = self._histogram(
-            "vllm:request_num_preemptions", "Preemptions of a request.", _PREEMPTIONS
-        )
+        self._of_requests = _RequestHistograms(self._histogram, settings.max_model_len)
 
     def exposition(self) -> bytes:
         """Return all metrics in Prometheus' text format."""
@@ -120,20 +142,7 @@ class EngineMetrics:
     def finished(self, reason: str, times: Timeline, *, prompt_tokens: int, output_tokens: int) -> None:
         """Record a request that had all its tokens."""
         self._ended[reason].inc()
-        self._request_prompt_tokens.observe(prompt_tokens)
-        self._request_generation_tokens.observe(output_tokens)
-        self._request_preemptions.observe(times.preemptions)
-        decode_seconds = times.last_token - times.first_token
-        self._mean_gap_seconds.observe(decode_seconds / (output_tokens - 1) if output_tokens > 1 else 0.0)
-        seconds = (
-            times.last_token - times.arrived,
-            times.admitted - times.arrived,
-            times.first_token - times.admitted,
-            decode_seconds,
-            times.last_token - times.admitted,
-        )
-        for histogram, value in zip(self._phases, seconds, strict=True):
-            histogram.observe(value)
+        self._of_requests.observe(times, prompt_tokens=prompt_tokens, output_tokens=output_tokens)
 
     def _publish_state(self, core: Core) -> None:
         blocks = core.limits.num_gpu_blocks

@@ -1,5 +1,6 @@
 """Request bodies of the OpenAI API, as vLLM reads them: what is used is checked, unknown fields are accepted."""
 
+from abc import ABC, abstractmethod
 from typing import Self
 
 import orjson
@@ -38,7 +39,7 @@ class StreamOptions(Body):
     continuous_usage_stats: bool | None = False
 
 
-class GenerationBody(Body):
+class GenerationBody(Body, ABC):
     """What /v1/chat/completions and /v1/completions have in common."""
 
     model: str | None = None
@@ -57,9 +58,9 @@ class GenerationBody(Body):
         """Answers per prompt."""
         return 1 if self.n is None else self.n
 
+    @abstractmethod
     def prompt_texts(self) -> list[str]:
         """Return the prompts as text; every one gets `choices` answers."""
-        raise NotImplementedError
 
     def requested_tokens(self) -> tuple[str, int | None]:
         """Return the name of the field that bounds the output, and its value."""

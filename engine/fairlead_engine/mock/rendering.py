@@ -1,4 +1,4 @@
-"""Response bodies, byte for byte as vLLM shapes them.
+"""Response bodies in vLLM's shapes.
 
 A stream renders what its chunks share once per request; a token then costs one JSON string and a join.
 """

@@ -22,6 +22,8 @@ class Settings:
     def __post_init__(self) -> None:
         if not self.served_model_names:
             raise ValueError("served_model_names: at least one name is needed")
+        if not (self.engine_id and self.engine_id.isascii() and self.engine_id.isprintable()):
+            raise ValueError(f"engine_id must be printable ASCII, as it is sent in a header, not {self.engine_id!r}")
         if not 0 < self.time_scale < math.inf:
             raise ValueError(f"time_scale must be a number greater than 0, not {self.time_scale}")
         if not 0 <= self.shutdown_timeout_seconds < math.inf:

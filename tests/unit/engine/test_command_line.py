@@ -91,6 +91,7 @@ def test_a_port_in_use_is_one_clear_line_and_exit_code_2() -> None:
         (("--time-scale", "nan"), "--time-scale must be a number greater than 0, not nan"),
         (("--shutdown-timeout", "-1"), "--shutdown-timeout must be a number of at least 0, not -1.0"),
         (("--max-model-len", "1"), "--max-model-len must be at least 2"),
+        (("--engine-id", "b\ned"), "--engine-id must be printable ASCII"),
         (("--port", "eighty"), "'eighty' is not a valid integer"),
         (("--no-such-flag",), "No such option"),
         (("--host", "256.0.0.1"), "--host 256.0.0.1"),
