@@ -1,0 +1,27 @@
+"""`fairlead simulate`: workloads and simulations."""
+
+from typing import TextIO
+
+import click
+
+from fairlead_simulator.lengths import take, write_csv
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def simulate() -> None:
+    """Make workloads for engines and routers."""
+
+
+@simulate.command("lengths")
+@click.option("--requests", type=click.IntRange(min=1), default=2000, show_default=True, help="Number of requests.")
+@click.option("--seed", type=int, default=1, show_default=True, help="The same seed gives the same trace.")
+@click.option("--output", "-o", type=click.File("w", lazy=True, atomic=True), default="-", help="Default: the screen.")
+def lengths(requests: int, seed: int, output: TextIO) -> None:
+    r"""Write a trace of prompt and output lengths, as CSV, like those of ShareGPT conversations.
+
+    \b
+      fairlead simulate lengths --requests 500 --seed 7 -o trace.csv
+
+    Columns: num_prefill_tokens, num_decode_tokens.
+    """
+    write_csv(take(requests, seed), output)
