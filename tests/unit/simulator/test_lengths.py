@@ -5,10 +5,11 @@ from statistics import mean
 
 import pytest
 from click.testing import CliRunner
-from fairlead_simulator.cli import simulate
-from fairlead_simulator.lengths import LONGEST_TOTAL_TOKENS, OUTPUT_TOKENS, PROMPT_TOKENS, SHARES, quantile, take
 from hypothesis import given
 from hypothesis import strategies as st
+
+from fairlead_simulator.cli import simulate
+from fairlead_simulator.lengths import LONGEST_TOTAL_TOKENS, OUTPUT_TOKENS, PROMPT_TOKENS, SHARES, quantile, take
 
 TRACE = Path(__file__).parents[3] / "examples" / "traces" / "conversation.csv"
 DRAWN = take(30_000, seed=3)
