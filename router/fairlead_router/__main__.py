@@ -4,6 +4,8 @@ import asyncio
 import logging
 import socket
 import sys
+from collections.abc import Callable, Coroutine
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -33,6 +35,10 @@ Examples:
   fairlead-router --config router.yaml --port 9000 --admin-port 9100
   fairlead-router --pool chat --namespace default
 """
+
+
+Discover = Callable[[Router, Upstream], Coroutine[None, None, None]]
+"""Keeps a router's configuration and endpoints up to date, for ever."""
 
 
 class BadInputError(click.ClickException):
@@ -142,13 +148,14 @@ def main(log_level: str, namespace: str | None, **flags: Any) -> None:
     _check(options)
     prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
     config = _first_config(options)
-    try:
-        listeners = bind(options.host, options.port), bind(options.host, options.admin_port)
-    except PortTakenError as error:
-        raise BadInputError(f"{error}; choose another with --port or --admin-port") from error
-    except OSError as error:
-        raise BadInputError(f"cannot listen on {options.host}: {error.strerror}") from error
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with ExitStack() as stack:
+        try:
+            listeners = tuple(stack.enter_context(bind(options.host, p)) for p in (options.port, options.admin_port))
+        except PortTakenError as error:
+            raise BadInputError(f"{error}; choose another with --port or --admin-port") from error
+        except OSError as error:
+            raise BadInputError(f"cannot listen on {options.host}: {error.strerror}") from error
+        runner = stack.enter_context(asyncio.Runner(loop_factory=uvloop.new_event_loop))
         runner.run(_run(options, config, listeners))
 
 
@@ -182,16 +189,16 @@ def _own_namespace() -> str:
     return _NAMESPACE_FILE.read_text().strip() if _NAMESPACE_FILE.exists() else "default"
 
 
-async def _run(options: Options, config: RouterConfig, listeners: tuple[socket.socket, socket.socket]) -> None:
+async def _run(options: Options, config: RouterConfig, listeners: tuple[socket.socket, ...]) -> None:
     router = Router(config)
+    discover = await _in_kubernetes(options, options.pool) if options.pool else _static(options, config)
     async with AiohttpUpstream() as upstream, asyncio.TaskGroup() as tasks:
-        discovery = tasks.create_task(_discover(options, config, router, upstream))
+        discovery = tasks.create_task(discover(router, upstream))
         relay = RelayApp(router, upstream, access_log=options.access_log)
         data, admin = listeners
 
         def announce() -> None:
-            addresses = [listener.getsockname()[:2] for listener in listeners]
-            (host, port), (_, admin_port) = addresses
+            (host, port), (_, admin_port) = (listener.getsockname()[:2] for listener in listeners)
             count = len(router.endpoints())
             click.echo(
                 f"fairlead-router ready: http://{host}:{port} (admin port {admin_port}, pool {router.config.pool}, "
@@ -209,36 +216,45 @@ async def _run(options: Options, config: RouterConfig, listeners: tuple[socket.s
         discovery.cancel()
 
 
-async def _discover(options: Options, config: RouterConfig, router: Router, upstream: Upstream) -> None:
-    """Keep the router's configuration and endpoints up to date, for ever."""
-    if options.pool is not None:
-        await _discover_in_kubernetes(options, options.pool, router)
-        return
-    async with asyncio.TaskGroup() as tasks:
-        discovery = StaticDiscovery(router, upstream, tasks)
+def _static(options: Options, config: RouterConfig) -> Discover:
+    """Return what keeps the router up to date from flags and file."""
 
-        def use(config: RouterConfig) -> None:
-            router.apply(config)
-            discovery.follow(config.endpoints)
+    async def discover(router: Router, upstream: Upstream) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            discovery = StaticDiscovery(router, upstream, tasks)
 
-        use(config)
-        if options.config_file is not None:
-            await follow_file(
-                options.config_file,
-                lambda changed: use(options.override(RouterConfig.from_yaml(changed))),
-                router.refuse_config,
-            )
+            def use(config: RouterConfig) -> None:
+                router.apply(config)
+                discovery.follow(config.endpoints)
+
+            def use_text(text: str) -> None:
+                use(options.override(RouterConfig.from_yaml(text)))
+
+            use(config)
+            if options.config_file is not None:
+                await follow_file(options.config_file, use_text, router.refuse_config)
+
+    return discover
 
 
-async def _discover_in_kubernetes(options: Options, pool: str, router: Router) -> None:
+async def _in_kubernetes(options: Options, pool: str) -> Discover:
+    """Return what keeps the router up to date from the API server."""
     # Imported here because the client takes memory and time that a router without Kubernetes does not need.
-    from fairlead_router.discovery.kubernetes import KubernetesDiscovery, load_configuration  # noqa: PLC0415
+    from fairlead_router.discovery import kubernetes  # noqa: PLC0415
 
-    def use(config: RouterConfig) -> None:
-        router.apply(options.override(config))
+    try:
+        configuration = await kubernetes.load_configuration(options.kubeconfig)
+    except kubernetes.ConfigException as error:
+        raise BadInputError(f"--pool needs an API server: {one_line(error)}") from error
 
-    discovery = KubernetesDiscovery(router, pool, options.namespace, use, Random())  # noqa: S311 - jitter
-    await discovery.run(await load_configuration(options.kubeconfig))
+    async def discover(router: Router, _upstream: Upstream) -> None:
+        def use(config: RouterConfig) -> None:
+            router.apply(options.override(config))
+
+        following = kubernetes.KubernetesDiscovery(router, pool, options.namespace, use, Random())  # noqa: S311
+        await following.run(configuration)
+
+    return discover
 
 
 if __name__ == "__main__":

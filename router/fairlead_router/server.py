@@ -1,7 +1,7 @@
 """Serve both ports in one loop, and stop in the order that loses no answer.
 
 On SIGTERM or SIGINT: not ready, and 503 for what still arrives on open connections; no new connections; running
-requests end by themselves or, after the shutdown timeout, by an error event; then idle connections are closed. The
+requests end by themselves or, after the shutdown timeout or at a second signal, by an error event; then idle connections are closed. The
 admin port stays until the data port is done, so that the drain can be watched.
 """
 
@@ -76,8 +76,14 @@ async def serve(
     """Serve until SIGTERM or SIGINT and until what runs then has ended; calls `on_ready` once, when ready."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+
+    def on_signal() -> None:
+        if stop.is_set():
+            relay.interrupt_all()
+        stop.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, on_signal)
     data_server, admin_server = http_server(data[0]), http_server(admin[0])
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(admin_server.serve(sockets=[admin[1]]))

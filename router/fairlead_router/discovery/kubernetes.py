@@ -23,6 +23,8 @@ from fairlead_router.discovery.backoff import Backoff
 from fairlead_router.discovery.pods import Object, ResourceExpiredError, Table, endpoints_of
 from fairlead_router.router import Router
 
+__all__ = ["ConfigException", "KubernetesDiscovery", "Watched", "Watcher", "load_configuration"]
+
 logger = logging.getLogger(__name__)
 
 WATCH_SECONDS = 60

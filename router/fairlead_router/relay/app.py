@@ -54,6 +54,7 @@ class RelayApp:
         service_class = _UNKNOWN
         try:
             service_class = self._router.class_of(header_rules.find(headers, Header.SLO_CLASS))
+            slo = self._router.slos[service_class]  # taken now: the classes may change while the body arrives
             body = await self._body(headers, receive)
             model = model_of(body)
             self._router.check_model(model)
@@ -69,7 +70,7 @@ class RelayApp:
             model=model,
             service_class=service_class,
             arrived_at=arrived_at,
-            slo=self._router.slos[service_class],
+            slo=slo,
             prompt_bytes=len(body),
         )
         carried = UpstreamRequest(scope["method"], _path(scope), header_rules.to_engine(headers, request_id), body)

@@ -36,7 +36,7 @@ _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 def to_engine(headers: RawHeaders, request_id: str) -> list[tuple[str, str]]:
     """Return the headers that go to the engine with the request."""
     kept = _without(headers, _NOT_TO_ENGINE)
-    passed = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in kept]
+    passed = [(name.decode("latin-1"), _text(value)) for name, value in kept]
     return [*passed, (Header.REQUEST_ID, request_id)]
 
 
@@ -55,6 +55,14 @@ def request_id_of(headers: RawHeaders) -> str:
     """Return the client's request id, or a new one where it sent none or one that cannot be logged."""
     value = find(headers, Header.REQUEST_ID)
     return value.decode("ascii") if value and _REQUEST_ID.fullmatch(value) else uuid.uuid4().hex
+
+
+def _text(value: bytes) -> str:
+    """Decode a value so that HTTP clients, which encode in UTF-8, send the same bytes again where they can."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
 
 
 def _without(headers: RawHeaders, dropped: frozenset[bytes]) -> list[tuple[bytes, bytes]]:

@@ -269,6 +269,13 @@ def test_a_bad_configuration_file_is_refused_in_one_line_with_its_fields(tmp_pat
     assert "classes.0.name" in line
 
 
+def test_a_kubeconfig_without_a_cluster_is_refused_in_one_line(tmp_path):
+    path = tmp_path / "kubeconfig"
+    path.write_text("{}")
+    (line,) = refused("--port", 0, "--admin-port", 0, "--pool", "chat", "--kubeconfig", path).strip().splitlines()
+    assert "--pool needs an API server" in line
+
+
 def test_a_taken_port_is_named():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -148,6 +148,36 @@ async def test_the_body_is_forwarded_as_it_came_and_hop_by_hop_headers_are_not(e
     assert not {"keep-alive", "x-private"} & set(headers)
 
 
+async def test_a_header_in_utf_8_reaches_the_engine_byte_for_byte(engine, router, kit):
+    scripted = await engine(kit.answers(kit.whole(WHOLE)))
+    running = await router([scripted])
+    await running.asked(headers={"x-user": "Zoë"})
+    assert scripted.requests[0].headers["x-user"].encode("latin-1") == "Zoë".encode()
+
+
+async def test_a_class_that_goes_while_the_body_arrives_still_serves_its_request(engine, router, kit):
+    running = await router([await engine(kit.answers(kit.whole(WHOLE)))])
+
+    async def pieces():
+        yield b'{"model":'
+        running.router.apply(RouterConfig(classes=(ServiceClass(name="new"),)))
+        yield b' "m"}'
+
+    async with running.session.post(running.url + "/v1/completions", data=pieces()) as answer:
+        assert answer.status == 200
+
+
+async def test_a_client_that_hangs_up_inside_its_request_is_counted_and_reaches_no_engine(engine, router, kit):
+    scripted = await engine(kit.answers(kit.whole(WHOLE)))
+    running = await router([scripted])
+    _, writer = await asyncio.open_connection("127.0.0.1", int(running.url.rsplit(":", 1)[1]))
+    writer.write(b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\nhalf")
+    await writer.drain()
+    writer.close()
+    await kit.until(lambda: running.ended("client_disconnected", verdict="reject") == 1, "counted")
+    assert scripted.requests == []
+
+
 async def test_the_query_reaches_the_engine(engine, router, kit):
     scripted = await engine(kit.answers(kit.whole(WHOLE)))
     running = await router([scripted])
