@@ -5,6 +5,7 @@ owner references collect nothing. What needs those is tested on kind (`tests/e2e
 """
 
 import json
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -12,16 +13,15 @@ from uuid import uuid4
 import pytest
 import yaml
 from control_plane import (
-    ROOT,
     Cluster,
     Operator,
     control_plane,
     free_port,
     shipped_rules,
     spawn,
-    stop,
     write_kubeconfig,
 )
+from pool_on_api import Pool
 
 
 @pytest.fixture(scope="session")
@@ -62,6 +62,22 @@ def operator_kubeconfig(cluster: Cluster) -> Path:
     return write_kubeconfig(cluster.kubeconfig.with_name("operator.kubeconfig"), port, "operator-token")
 
 
+def launch(kubeconfig: Path, log: Path, *arguments: str) -> Operator:
+    """Start an operator process."""
+    program = str(Path(sys.executable).with_name("fairlead-operator"))
+    images = ["--engine-image=fairlead-engine:test", "--router-image=fairlead-router:test"]
+    ports = f"--health-port={free_port()}"
+    return Operator(spawn([program, f"--kubeconfig={kubeconfig}", *images, ports, *arguments], log), log)
+
+
+@pytest.fixture(scope="module")
+def operator(operator_kubeconfig: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
+    """An operator that cares for every namespace while the module's tests run."""
+    running = launch(operator_kubeconfig, tmp_path_factory.mktemp("operator") / "log")
+    yield running
+    running.stop()
+
+
 @pytest.fixture
 def start_operator(operator_kubeconfig: Path, namespace: str, tmp_path: Path) -> Iterator[Callable[..., Operator]]:
     """Start operators that care for the test's namespace; all are stopped at its end."""
@@ -69,22 +85,14 @@ def start_operator(operator_kubeconfig: Path, namespace: str, tmp_path: Path) ->
 
     def start(*arguments: str) -> Operator:
         log = tmp_path / f"operator-{len(started)}.log"
-        process = spawn(
-            [
-                str(ROOT / ".venv" / "bin" / "fairlead-operator"),
-                f"--kubeconfig={operator_kubeconfig}",
-                f"--namespace={namespace}",
-                "--engine-image=fairlead-engine:test",
-                "--router-image=fairlead-router:test",
-                f"--health-port={free_port()}",
-                *arguments,
-            ],
-            log,
-        )
-        started.append(Operator(process, log))
+        started.append(launch(operator_kubeconfig, log, f"--namespace={namespace}", *arguments))
         return started[-1]
 
     yield start
     for operator in started:
-        if operator.process.poll() is None:
-            stop(operator.process)
+        operator.stop()
+
+
+@pytest.fixture
+def pool(cluster: Cluster, namespace: str) -> Pool:
+    return Pool(cluster, namespace)

@@ -3,111 +3,29 @@
 Pods have no kubelet here: a test that needs a ready engine writes the pod's status as a kubelet would.
 """
 
-import copy
 import json
 import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
-from control_plane import Cluster, Operator, eventually
+from control_plane import eventually
+from pool_on_api import Pool
 
 from fairlead_operator.resync import OWNED
 
-StartOperator = Callable[..., Operator]
-
-POOL: dict[str, Any] = {
-    "apiVersion": "fairlead.dev/v1alpha1",
-    "kind": "InferencePool",
-    "metadata": {"name": "chat"},
-    "spec": {
-        "model": {"name": "mock"},
-        "engine": {"type": "mock", "resources": {"requests": {"cpu": "1000m", "memory": "1024Mi"}}},
-        "replicas": 2,
-    },
-}
+pytestmark = pytest.mark.usefixtures("operator")
 
 CHILDREN = "serviceaccount/chat-router", "role/chat-router", "rolebinding/chat-router", "configmap/chat-router"
 
 
-class Pool:
-    """One pool, seen and edited as a user would with kubectl."""
-
-    def __init__(self, cluster: Cluster, namespace: str) -> None:
-        self.cluster, self.namespace = cluster, namespace
-
-    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
-        return self.cluster.kubectl("-n", self.namespace, *arguments, stdin=stdin).stdout
-
-    def get(self, *arguments: str) -> Any:
-        return self.cluster.get("-n", self.namespace, *arguments)
-
-    def apply(self, **spec: Any) -> None:
-        manifest = copy.deepcopy(POOL)
-        manifest["spec"].update(spec)
-        self.cluster.apply(manifest, self.namespace)
-
-    def status(self) -> dict[str, Any]:
-        status: dict[str, Any] = self.get("fpool", "chat").get("status", {})
-        return status
-
-    def condition(self, kind: str) -> dict[str, Any]:
-        found: dict[str, Any] = next(c for c in self.status()["conditions"] if c["type"] == kind)
-        return found
-
-    def pods(self) -> list[dict[str, Any]]:
-        items: list[dict[str, Any]] = self.get("pods", "-l", "fairlead.dev/component=engine")["items"]
-        return [pod for pod in items if "deletionTimestamp" not in pod["metadata"]]
-
-    def names(self) -> list[str]:
-        return sorted(pod["metadata"]["name"] for pod in self.pods())
-
-    def make_ready(self, *names: str) -> None:
-        """Do what kubelets do for pods that start."""
-        status = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
-        patch = json.dumps({"status": status})
-        for name in names:  # one may be gone by now
-            arguments = ("patch", "pod", name, "--subresource=status", "--type=merge", "-p", patch)
-            self.cluster.kubectl("-n", self.namespace, *arguments, check=False)
-
-    def make_router_available(self) -> None:
-        """Do what the Deployment controller does."""
-        generation = self.get("deployment", "chat-router")["metadata"]["generation"]
-        counts = dict.fromkeys(("replicas", "updatedReplicas", "readyReplicas", "availableReplicas"), 1)
-        patch = json.dumps({"status": {"observedGeneration": generation, **counts}})
-        self.kubectl("patch", "deployment", "chat-router", "--subresource=status", "--type=merge", "-p", patch)
-
-    def settle(self) -> None:
-        """Wait until the operator has nothing left to do."""
-        eventually(lambda: len(self.pods()) == self.get("fpool", "chat")["spec"]["replicas"], "engines")
-        self.make_ready(*self.names())
-        eventually(lambda: self.get("deployment", "chat-router"), "router")
-        self.make_router_available()
-        eventually(lambda: self.status().get("phase") == "Ready", "phase Ready")
-
-
-@pytest.fixture
-def pool(cluster: Cluster, namespace: str) -> Pool:
-    return Pool(cluster, namespace)
-
-
-def writes(cluster: Cluster, namespace: str) -> list[tuple[str, str]]:
-    """What the operator's account wrote in the namespace, by the API server's own log."""
-    lines = [json.loads(line) for line in cluster.audit_log.read_text().splitlines()]
-    mine = [line for line in lines if line.get("objectRef", {}).get("namespace") == namespace]
-    return [(line["verb"], line["requestURI"].split("?")[0]) for line in mine]
-
-
-def test_a_new_pool_gets_engines_and_a_router(pool: Pool, start_operator: StartOperator) -> None:
-    start_operator()
+def test_a_new_pool_gets_engines_and_a_router(pool: Pool) -> None:
     pool.apply()
     eventually(lambda: pool.names() == ["chat-engine-0", "chat-engine-1"], "two engines")
     for child in ("service/chat", "deployment/chat-router", *CHILDREN):
         eventually(lambda child=child: pool.get(child), child)  # type: ignore[misc]
 
 
-def test_a_pool_becomes_ready_when_its_engines_and_its_router_are(pool: Pool, start_operator: StartOperator) -> None:
-    start_operator()
+def test_a_pool_becomes_ready_when_its_engines_and_its_router_are(pool: Pool) -> None:
     pool.apply()
     eventually(lambda: pool.condition("Ready")["reason"] == "RouterNotReady", "not ready yet")
     pool.settle()
@@ -117,18 +35,6 @@ def test_a_pool_becomes_ready_when_its_engines_and_its_router_are(pool: Pool, st
     assert pool.condition("Degraded")["status"] == "False"
     assert (status["replicas"], status["readyReplicas"], status["updatedReplicas"]) == (2, 2, 2)
     assert status["observedGeneration"] == pool.get("fpool", "chat")["metadata"]["generation"]
-
-
-def test_a_settled_pool_is_left_alone(
-    pool: Pool, cluster: Cluster, namespace: str, start_operator: StartOperator
-) -> None:
-    operator = start_operator("--resync-seconds=1", "--log-level=debug")
-    pool.apply()
-    pool.settle()
-    before = writes(cluster, namespace)
-    seen = operator.resyncs()
-    eventually(lambda: operator.resyncs() >= seen + 3, "three resyncs")
-    assert writes(cluster, namespace) == before
 
 
 ROUTER = "/spec/template/spec/containers"
@@ -152,10 +58,7 @@ EDITS: list[tuple[str, Any]] = [
 
 
 @pytest.mark.parametrize(("child", "edit"), EDITS, ids=[f"{child} {json.dumps(edit)[:60]}" for child, edit in EDITS])
-def test_a_child_edited_by_hand_converges_to_the_spec(
-    pool: Pool, start_operator: StartOperator, child: str, edit: Any
-) -> None:
-    start_operator()
+def test_a_child_edited_by_hand_converges_to_the_spec(pool: Pool, child: str, edit: Any) -> None:
     pool.apply()
     pool.settle()
     declared = content(pool.get(child))
@@ -164,8 +67,7 @@ def test_a_child_edited_by_hand_converges_to_the_spec(
 
 
 @pytest.mark.parametrize("child", ["service/chat", "deployment/chat-router", *CHILDREN])
-def test_a_child_deleted_by_hand_comes_back(pool: Pool, start_operator: StartOperator, child: str) -> None:
-    start_operator()
+def test_a_child_deleted_by_hand_comes_back(pool: Pool, child: str) -> None:
     pool.apply()
     pool.settle()
     uid = pool.get(child)["metadata"]["uid"]
@@ -173,8 +75,7 @@ def test_a_child_deleted_by_hand_comes_back(pool: Pool, start_operator: StartOpe
     eventually(lambda: pool.get(child)["metadata"]["uid"] != uid, f"a new {child}")
 
 
-def test_a_deleted_engine_is_replaced(pool: Pool, start_operator: StartOperator) -> None:
-    start_operator()
+def test_a_deleted_engine_is_replaced(pool: Pool) -> None:
     pool.apply()
     pool.settle()
     pool.kubectl("delete", "pod", "chat-engine-0", "--grace-period=0", "--force")
@@ -189,8 +90,7 @@ def content(manifest: dict[str, Any]) -> dict[str, Any]:
     return {**owned, "labels": labels}
 
 
-def test_scaling_up_and_down_changes_the_number_of_engines(pool: Pool, start_operator: StartOperator) -> None:
-    start_operator()
+def test_scaling_up_and_down_changes_the_number_of_engines(pool: Pool) -> None:
     pool.apply()
     pool.settle()
     pool.kubectl("scale", "fpool/chat", "--replicas=3")
@@ -200,8 +100,7 @@ def test_scaling_up_and_down_changes_the_number_of_engines(pool: Pool, start_ope
     eventually(lambda: pool.names() == ["chat-engine-0"], "the oldest engine remains")
 
 
-def test_a_pool_scaled_to_zero_says_so(pool: Pool, start_operator: StartOperator) -> None:
-    start_operator()
+def test_a_pool_scaled_to_zero_says_so(pool: Pool) -> None:
     pool.apply(replicas=0)
     eventually(lambda: pool.get("deployment", "chat-router"), "router")
     pool.make_router_available()
@@ -209,8 +108,7 @@ def test_a_pool_scaled_to_zero_says_so(pool: Pool, start_operator: StartOperator
     assert pool.status()["phase"] == "Stopped"
 
 
-def test_a_change_of_arguments_replaces_engines_one_at_a_time(pool: Pool, start_operator: StartOperator) -> None:
-    start_operator()
+def test_a_change_of_arguments_replaces_engines_one_at_a_time(pool: Pool) -> None:
     pool.apply()
     pool.settle()
     old = pool.status()["revision"]
@@ -225,24 +123,9 @@ def test_a_change_of_arguments_replaces_engines_one_at_a_time(pool: Pool, start_
     assert pool.status()["updatedReplicas"] == 2
 
 
-def test_an_operator_killed_in_the_middle_of_a_creation_leaves_nothing_twice(
-    pool: Pool, start_operator: StartOperator
-) -> None:
-    first = start_operator()
-    pool.apply(replicas=6)
-    eventually(pool.pods, "the first engine")
-    first.kill()
-    assert len(pool.pods()) < 6, "it was to be killed before it was done"
-    start_operator()
-    eventually(lambda: len(pool.pods()) == 6, "six engines")
-    pool.settle()
-    assert pool.names() == [f"chat-engine-{slot}" for slot in range(6)]
-
-
-def test_a_name_that_belongs_to_somebody_else_is_not_taken_over(pool: Pool, start_operator: StartOperator) -> None:
+def test_a_name_that_belongs_to_somebody_else_is_not_taken_over(pool: Pool) -> None:
     pool.kubectl("create", "service", "clusterip", "chat", "--tcp=80")
     uid = pool.get("service", "chat")["metadata"]["uid"]
-    start_operator()
     pool.apply()
     eventually(lambda: pool.condition("Degraded")["reason"] == "NameConflict", "conflict in the status")
     assert "Service/chat" in pool.condition("Degraded")["message"]
@@ -250,10 +133,9 @@ def test_a_name_that_belongs_to_somebody_else_is_not_taken_over(pool: Pool, star
     assert "fairlead.dev/component" not in pool.get("service", "chat")["spec"]["selector"]
 
 
-def test_a_refusal_of_the_api_server_is_told_in_its_own_words(pool: Pool, start_operator: StartOperator) -> None:
+def test_a_refusal_of_the_api_server_is_told_in_its_own_words(pool: Pool) -> None:
     pool.kubectl("create", "quota", "small", "--hard=configmaps=0")
     pool.kubectl("patch", "quota", "small", "--subresource=status", "--type=merge", "-p", QUOTA_USED)
-    start_operator()
     pool.apply()
     eventually(lambda: pool.condition("Degraded")["reason"] == "ApiRefused", "refusal in the status")
     assert "exceeded quota: small" in pool.condition("Degraded")["message"]
@@ -263,8 +145,7 @@ def test_a_refusal_of_the_api_server_is_told_in_its_own_words(pool: Pool, start_
 QUOTA_USED = json.dumps({"status": {"hard": {"configmaps": "0"}, "used": {"configmaps": "0"}}})
 
 
-def test_an_engine_that_cannot_start_is_told_with_its_reason(pool: Pool, start_operator: StartOperator) -> None:
-    start_operator()
+def test_an_engine_that_cannot_start_is_told_with_its_reason(pool: Pool) -> None:
     pool.apply()
     pool.settle()
     waiting = {"name": "engine", "image": "x", "imageID": "", "ready": False, "restartCount": 0}
@@ -275,8 +156,7 @@ def test_an_engine_that_cannot_start_is_told_with_its_reason(pool: Pool, start_o
     assert pool.condition("Degraded")["message"] == "chat-engine-0: ImagePullBackOff: no such image"
 
 
-def test_an_evicted_engine_is_replaced(pool: Pool, start_operator: StartOperator) -> None:
-    start_operator()
+def test_an_evicted_engine_is_replaced(pool: Pool) -> None:
     pool.apply()
     pool.settle()
     patch = json.dumps({"status": {"phase": "Failed", "reason": "Evicted"}})
@@ -284,8 +164,7 @@ def test_an_evicted_engine_is_replaced(pool: Pool, start_operator: StartOperator
     eventually(lambda: "chat-engine-0" not in pool.names() and len(pool.names()) == 2, "another engine")
 
 
-def test_every_child_is_owned_by_its_pool_and_labelled(pool: Pool, start_operator: StartOperator) -> None:
-    start_operator()
+def test_every_child_is_owned_by_its_pool_and_labelled(pool: Pool) -> None:
     pool.apply()
     pool.settle()
     uid = pool.get("fpool", "chat")["metadata"]["uid"]
@@ -295,8 +174,7 @@ def test_every_child_is_owned_by_its_pool_and_labelled(pool: Pool, start_operato
     assert all(child["metadata"]["ownerReferences"][0]["uid"] == uid for child in children)
 
 
-def test_the_pool_carries_no_finalizer_and_no_annotation_of_ours(pool: Pool, start_operator: StartOperator) -> None:
-    start_operator()
+def test_the_pool_carries_no_finalizer_and_no_annotation_of_ours(pool: Pool) -> None:
     pool.apply()
     pool.settle()
     metadata = pool.get("fpool", "chat")["metadata"]
@@ -304,24 +182,10 @@ def test_the_pool_carries_no_finalizer_and_no_annotation_of_ours(pool: Pool, sta
     assert set(metadata["annotations"]) == {"kubectl.kubernetes.io/last-applied-configuration"}
 
 
-def test_what_was_done_stands_in_the_events_of_the_pool(pool: Pool, start_operator: StartOperator) -> None:
-    start_operator()
+def test_what_was_done_stands_in_the_events_of_the_pool(pool: Pool) -> None:
     pool.apply()
     pool.settle()
     described = eventually(
         lambda: "created chat-engine-1" in (text := pool.kubectl("describe", "fpool", "chat")) and text, "events"
     )
     assert "EngineCreated" in described
-
-
-def test_only_the_holder_of_the_lease_acts(pool: Pool, namespace: str, start_operator: StartOperator) -> None:
-    pool.kubectl("create", "role", "lease", "--verb=get,create,update,patch", "--resource=leases.coordination.k8s.io")
-    pool.kubectl("create", "rolebinding", "lease", "--role=lease", "--user=operator")
-    first = start_operator(f"--lease-namespace={namespace}")
-    eventually(lambda: pool.get("lease", "fairlead-operator")["spec"]["holderIdentity"], "a holder")
-    second = start_operator(f"--lease-namespace={namespace}")
-    eventually(lambda: "waiting for lease" in second.log.read_text(), "the second to stand by")
-    first.stop()
-    eventually(lambda: "leading as" in second.log.read_text(), "the second to lead before the lease runs out", 10)
-    pool.apply()
-    eventually(lambda: len(pool.pods()) == 2, "engines made by the second")

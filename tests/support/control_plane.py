@@ -206,8 +206,9 @@ class Operator:
         return self.log.read_text().count("resynced")
 
     def stop(self) -> None:
-        """End it as a rollout would."""
-        stop(self.process)
+        """End it as a rollout would; one that has ended already stays ended."""
+        if self.process.poll() is None:
+            stop(self.process)
 
     def kill(self) -> None:
         """End it as a crash would."""
