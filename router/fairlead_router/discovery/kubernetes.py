@@ -127,9 +127,13 @@ class Watcher:
     async def _wait(self, error: Exception) -> None:
         if not self._away:
             self._away = True
-            logger.warning("no view of %s, going on with the last one: %r", self._watched.what, error)
+            logger.warning("no view of %s, going on with the last one: %s", self._watched.what, _named(error))
         self._connected(self._watched.what, False)
         await asyncio.sleep(self._backoff.failed())
+
+
+def _named(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
