@@ -165,6 +165,8 @@ def fresh_namespace(cluster: Cluster) -> Iterator[Namespace]:
     try:
         yield namespace
     finally:
+        # pools first: the namespace controller gives pods their grace of minutes before it turns to anything else
+        namespace.kubectl("delete", "fpool", "--all", "--wait=false")
         cluster.run("kubectl", "delete", "namespace", namespace.name, "--wait=false")
 
 

@@ -84,7 +84,8 @@ def edited(cluster: Cluster, release: Release) -> Any:
 def test_a_child_edited_by_hand_is_brought_back(edited: Namespace, operator: Release, edit: str) -> None:
     kind, name, patch = HAND_EDITS[edit]
     declared = content(edited.get(kind, name))
-    edited.kubectl("patch", kind, name, "--type=strategic", "--patch", json.dumps(patch))
+    changed = edited.kubectl("patch", kind, name, "--type=strategic", "--patch", json.dumps(patch))
+    assert "no change" not in changed
     edited.eventually(lambda: content(edited.get(kind, name)) == declared and edited.settled(), f"{edit} as declared")
 
 

@@ -18,6 +18,12 @@ def writes(cluster: Cluster) -> list[dict[str, Any]]:
     return [entry for line in lines if (entry := json.loads(line))["stage"] == "ResponseComplete"]
 
 
+def pools(cluster: Cluster) -> set[str]:
+    """Give the namespaces that hold a pool."""
+    listed = cluster.run("kubectl", "get", "fpool", "--all-namespaces", "--output=json")
+    return {pool["metadata"]["namespace"] for pool in json.loads(listed)["items"]}
+
+
 def is_own_lease(entry: dict[str, Any]) -> bool:
     what = entry["objectRef"]
     return (what["resource"], what["namespace"]) == ("leases", OPERATOR_NAMESPACE)
@@ -29,6 +35,7 @@ def test_the_log_sees_the_operator_create_a_pool(chat: Namespace) -> None:
 
 
 def test_nothing_is_written_for_a_settled_pool_even_by_a_restarted_operator(chat: Namespace, operator: Release) -> None:
+    chat.eventually(lambda: pools(chat.cluster) == {chat.name}, "the pools of other tests are gone")
     seen = len(writes(chat.cluster))
     chat.kubectl("annotate", "fpool", POOL, "note=wakes-the-operator")
     operator.kubectl("rollout", "restart", "deployment/fairlead-operator")
