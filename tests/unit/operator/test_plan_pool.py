@@ -4,9 +4,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
 from pools import IMAGES, a_pool, as_stored
 
-from fairlead_operator.plan.observed import Observed, engine_of
+from fairlead_operator.plan.observed import Observed, engine_of, owner_name, owner_uid, router_trouble
 from fairlead_operator.plan.pool import Plan, plan_pool
 from fairlead_operator.types import ChildKey
 from fairlead_router.config import RouterConfig
@@ -108,3 +109,26 @@ def test_a_pod_that_no_node_can_take_is_in_trouble() -> None:
     [pod] = SETTLED.pods
     stuck = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes"}
     assert engine_of({**pod, "status": {"conditions": [stuck]}}).trouble == "Unschedulable: 0/3 nodes"
+
+
+def test_only_the_controlling_pool_owns_an_object() -> None:
+    [pod] = SETTLED.pods
+    assert (owner_uid(pod), owner_name(pod)) == ("uid-1", "chat")
+    [owner] = pod["metadata"]["ownerReferences"]
+    for other in ({**owner, "controller": False}, {**owner, "kind": "ReplicaSet"}):
+        stranger = {**pod, "metadata": {**pod["metadata"], "ownerReferences": [other]}}
+        assert (owner_uid(stranger), owner_name(stranger)) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("condition", "trouble"),
+    [
+        ({"type": "Progressing", "status": "False", "message": "deadline exceeded"}, "deadline exceeded"),
+        ({"type": "ReplicaFailure", "status": "True", "message": "exceeded quota"}, "exceeded quota"),
+        ({"type": "Progressing", "status": "True", "message": "rolling out"}, ""),
+    ],
+)
+def test_a_router_that_does_not_progress_is_told_in_the_deployments_words(
+    condition: dict[str, str], trouble: str
+) -> None:
+    assert router_trouble({"status": {"conditions": [condition]}}) == trouble
