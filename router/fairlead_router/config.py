@@ -79,8 +79,8 @@ class Timeouts(Strict):
     connect: Duration = Field(default="2s", description="Opening a connection to an engine.")
     first_byte: Duration = Field(
         default="120s",
-        description="From placing the request to the first byte of the body of the engine's answer. An answer that is "
-        "not streamed has no byte before its last token.",
+        description="Of a streamed answer: from placing the request to the first byte of its body. An answer that is "
+        "not streamed has its first byte after its last token; only total limits it.",
     )
     inter_token: Duration = Field(default="60s", description="Longest silence of an engine inside its answer.")
     total: Duration = Field(default="30m", description="The whole request.")

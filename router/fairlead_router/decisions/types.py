@@ -23,6 +23,7 @@ class RequestView:
     service_class: str
     arrived_at: float
     slo: Slo = Slo()
+    streamed: bool = False
     prompt_bytes: int = 0
 
 

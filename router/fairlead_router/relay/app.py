@@ -11,7 +11,7 @@ from fairlead_router.contract import Header, Reason
 from fairlead_router.decisions.types import RequestView
 from fairlead_router.errors import RequestError
 from fairlead_router.relay import headers as header_rules
-from fairlead_router.relay.body import ClientGoneError, Message, Receive, model_of, read_body
+from fairlead_router.relay.body import ClientGoneError, Message, Receive, asked_of, read_body
 from fairlead_router.relay.client import ClientSide, Send
 from fairlead_router.relay.exchange import Exchange
 from fairlead_router.relay.guard import Guard
@@ -56,8 +56,8 @@ class RelayApp:
             service_class = self._router.class_of(header_rules.find(headers, Header.SLO_CLASS))
             slo = self._router.slos[service_class]  # taken now: the classes may change while the body arrives
             body = await self._body(headers, receive)
-            model = model_of(body)
-            self._router.check_model(model)
+            asked = asked_of(body)
+            self._router.check_model(asked.model)
         except ClientGoneError:
             self._router.telemetry.rejected(service_class, Reason.CLIENT_DISCONNECTED)
             return
@@ -67,7 +67,8 @@ class RelayApp:
             return
         request = RequestView(
             request_id=request_id,
-            model=model,
+            model=asked.model,
+            streamed=asked.streamed,
             service_class=service_class,
             arrived_at=arrived_at,
             slo=slo,

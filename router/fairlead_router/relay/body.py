@@ -1,6 +1,7 @@
 """Read a request's body, and read from it the little that the router needs."""
 
 from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -48,8 +49,16 @@ async def read_body(headers: RawHeaders, receive: Receive) -> bytes:
             return b"".join(parts)
 
 
-def model_of(body: bytes) -> str:
-    """Return the `model` of a request.
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a request asks for, as far as the router cares."""
+
+    model: str
+    streamed: bool
+
+
+def asked_of(body: bytes) -> Asked:
+    """Read what a request asks for.
 
     Raises
     ------
@@ -71,7 +80,7 @@ def model_of(body: bytes) -> str:
         raise RequestError(
             Reason.INVALID_REQUEST, f"model must be a non-empty string, not {model!r:.100}", param="model"
         )
-    return model
+    return Asked(model, streamed=request.get("stream") is True)
 
 
 def _too_large() -> RequestError:

@@ -123,7 +123,8 @@ class Exchange:
             if failure is not None:
                 self._note_retry(failure)
             guard.waiting()
-            guard.limit_silence(self._router.limits.first_byte, Reason.FIRST_BYTE_TIMEOUT)
+            if self._request.streamed:  # the first byte of a whole answer comes after its last token
+                guard.limit_silence(self._router.limits.first_byte, Reason.FIRST_BYTE_TIMEOUT)
             try:
                 return ticket, await self._sent(ticket.endpoint.address)
             except NotAnsweredError as error:

@@ -301,6 +301,13 @@ async def test_an_engine_that_sends_no_byte_in_time_is_a_504(engine, router, kit
     assert running.in_flight == 0
 
 
+async def test_only_the_total_limits_an_answer_that_is_not_streamed(engine, router, kit):
+    silent = await engine(kit.answers_then_hangs())
+    running = await router([silent], RouterConfig(timeouts=Timeouts(first_byte="50ms", total="200ms")))
+    status, body, _ = await running.asked(body={"model": "mock"})
+    assert (status, error_of(body)["code"]) == (504, "total_timeout")
+
+
 async def test_equal_engines_share_evenly(engine, router, kit):
     engines = [await engine(kit.answers(kit.whole(WHOLE))) for _ in range(3)]
     running = await router(engines)
