@@ -138,7 +138,7 @@ def _router_pod_spec(pool: Pool, images: Images, chosen: dict[str, str]) -> dict
                     "failureThreshold": 6,
                 },
                 "lifecycle": {"preStop": {"sleep": {"seconds": ENDPOINTS_NOTICE_SECONDS}}},
-                "resources": {"requests": {"cpu": "50m", "memory": "192Mi"}},
+                "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}},
                 "securityContext": restricted_container(),
             }
         ],

@@ -1,0 +1,55 @@
+"""The router's view of its pool, through a real API server."""
+
+import json
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from control_plane import Cluster, eventually, free_port, spawn, stop
+from pool_on_api import Pool
+
+pytestmark = pytest.mark.usefixtures("operator")
+
+
+@pytest.fixture
+def endpoints(cluster: Cluster, namespace: str, pool: Pool, tmp_path: Path) -> Iterator[Any]:
+    """What a router that follows the pool says of its endpoints."""
+    pool.apply()
+    eventually(lambda: pool.get("configmap", "chat-router"), "the router's configuration")
+    admin = free_port()
+    program = str(Path(sys.executable).with_name("fairlead-router"))
+    where = ["--pool=chat", f"--namespace={namespace}", f"--kubeconfig={cluster.kubeconfig}"]
+    ports = [f"--port={free_port()}", f"--admin-port={admin}"]
+    router = spawn([program, *where, *ports], tmp_path / "router.log")
+
+    def ask() -> dict[str, str]:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{admin}/admin/v1/endpoints", timeout=5) as answer:
+                return {endpoint["name"]: endpoint["state"] for endpoint in json.load(answer)}
+        except OSError as error:
+            raise AssertionError(error) from error
+
+    yield ask
+    stop(router)
+
+
+def test_pods_become_endpoints_when_they_are_ready(pool: Pool, endpoints: Any) -> None:
+    eventually(lambda: endpoints() == {"chat-engine-0": "not_ready", "chat-engine-1": "not_ready"}, "both pods")
+    pool.make_ready("chat-engine-0", address="10.0.0.1")
+    eventually(lambda: endpoints() == {"chat-engine-0": "ready", "chat-engine-1": "not_ready"}, "one of them ready")
+
+
+def test_a_pod_marked_as_draining_is_draining(pool: Pool, endpoints: Any) -> None:
+    eventually(lambda: len(endpoints()) == 2, "both pods")
+    pool.make_ready("chat-engine-0", address="10.0.0.1")
+    pool.kubectl("annotate", "pod", "chat-engine-0", "fairlead.dev/draining=2026-01-01T00:00:00Z")
+    eventually(lambda: endpoints().get("chat-engine-0") == "draining", "draining")
+
+
+def test_a_deleted_pod_is_no_endpoint(pool: Pool, endpoints: Any) -> None:
+    eventually(lambda: len(endpoints()) == 2, "both pods")
+    pool.kubectl("scale", "fpool/chat", "--replicas=1")
+    eventually(lambda: list(endpoints()) == ["chat-engine-0"], "one pod")
