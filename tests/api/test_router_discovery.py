@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("operator")
 def endpoints(cluster: Cluster, namespace: str, pool: Pool, tmp_path: Path) -> Iterator[Any]:
     """What a router that follows the pool says of its endpoints."""
     pool.apply()
-    eventually(lambda: pool.get("configmap", "chat-router"), "the router's configuration")
+    eventually(lambda: len(pool.pods()) == 2, "the engines, made after the router's configuration")
     admin = free_port()
     program = str(Path(sys.executable).with_name("fairlead-router"))
     where = ["--pool=chat", f"--namespace={namespace}", f"--kubeconfig={cluster.kubeconfig}"]
@@ -36,20 +36,23 @@ def endpoints(cluster: Cluster, namespace: str, pool: Pool, tmp_path: Path) -> I
     stop(router)
 
 
-def test_pods_become_endpoints_when_they_are_ready(pool: Pool, endpoints: Any) -> None:
-    eventually(lambda: endpoints() == {"chat-engine-0": "not_ready", "chat-engine-1": "not_ready"}, "both pods")
-    pool.make_ready("chat-engine-0", address="10.0.0.1")
-    eventually(lambda: endpoints() == {"chat-engine-0": "ready", "chat-engine-1": "not_ready"}, "one of them ready")
+def test_pods_become_endpoints_when_they_have_an_address_and_ready_when_they_are(pool: Pool, endpoints: Any) -> None:
+    eventually(lambda: endpoints() == {}, "no endpoint without an address")
+    pool.make_ready("chat-engine-0")
+    eventually(lambda: endpoints() == {"chat-engine-0": "ready"}, "the ready one")
+    pool.make_ready("chat-engine-1", ready=False)
+    eventually(lambda: endpoints() == {"chat-engine-0": "ready", "chat-engine-1": "not_ready"}, "the other one")
 
 
 def test_a_pod_marked_as_draining_is_draining(pool: Pool, endpoints: Any) -> None:
-    eventually(lambda: len(endpoints()) == 2, "both pods")
-    pool.make_ready("chat-engine-0", address="10.0.0.1")
+    pool.make_ready("chat-engine-0")
+    eventually(lambda: endpoints() == {"chat-engine-0": "ready"}, "ready first")
     pool.kubectl("annotate", "pod", "chat-engine-0", "fairlead.dev/draining=2026-01-01T00:00:00Z")
-    eventually(lambda: endpoints().get("chat-engine-0") == "draining", "draining")
+    eventually(lambda: endpoints() == {"chat-engine-0": "draining"}, "draining")
 
 
 def test_a_deleted_pod_is_no_endpoint(pool: Pool, endpoints: Any) -> None:
+    pool.make_ready("chat-engine-0", "chat-engine-1")
     eventually(lambda: len(endpoints()) == 2, "both pods")
     pool.kubectl("scale", "fpool/chat", "--replicas=1")
     eventually(lambda: list(endpoints()) == ["chat-engine-0"], "one pod")

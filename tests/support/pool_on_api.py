@@ -50,9 +50,9 @@ class Pool:
     def names(self) -> list[str]:
         return sorted(pod["metadata"]["name"] for pod in self.pods())
 
-    def make_ready(self, *names: str, address: str = "10.0.0.1") -> None:
+    def make_ready(self, *names: str, ready: bool = True) -> None:
         """Do what kubelets do for pods that start."""
-        status = {"phase": "Running", "podIP": address, "conditions": [{"type": "Ready", "status": "True"}]}
+        status = {"phase": "Running", "podIP": "10.0.0.1", "conditions": [{"type": "Ready", "status": str(ready)}]}
         patch = json.dumps({"status": status})
         for name in names:  # one may be gone by now
             arguments = ("patch", "pod", name, "--subresource=status", "--type=merge", "-p", patch)
