@@ -20,7 +20,7 @@ from fairlead_operator.plan.engine_pod import revision
 from fairlead_operator.plan.engines import plan_engines
 from fairlead_operator.types import Engine, Images
 from fairlead_operator.work_queue import backoff_seconds
-from fairlead_router.config import RouterConfig, StaticEndpoint
+from fairlead_router.config import StaticEndpoint
 
 HOST = "127.0.0.1"
 TICK_SECONDS = 0.25
@@ -198,8 +198,8 @@ class LocalPool:
             StaticEndpoint(uid=child.uid, address=f"{HOST}:{child.port}", draining=child.stopping)
             for child in self.engines
         )
-        base = self.pool.spec.router_config(self.pool.name)
-        text = RouterConfig(**{**dict(base), "endpoints": endpoints}).to_yaml()
+        config = self.pool.spec.router_config(self.pool.name)
+        text = config.model_copy(update={"endpoints": endpoints}).to_yaml()
         if not self._config_path.exists() or self._config_path.read_text() != text:
             draft = self._config_path.with_suffix(".new")
             draft.write_text(text)
