@@ -14,8 +14,8 @@ from typing import Any
 
 from openai import APIError, AsyncOpenAI
 
-WORD = "word "
-"""Its repetition stands for a prompt: the number of tokens that an engine makes of it is not this script's business."""
+WORD = "one "
+"""One token of the mock engine, which takes four bytes for a token."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def rows(text: str) -> list[Row]:
 async def replay(client: AsyncOpenAI, model: str, row: Row) -> dict[str, Any]:
     """Stream one request of the trace and give what came of it."""
     record: dict[str, Any] = {
-        "asked": row.decode_tokens,
+        "asked": [row.prefill_tokens, row.decode_tokens],
         "got": None,
         "chunks": 0,
         "finish_reason": None,
@@ -53,7 +53,7 @@ async def replay(client: AsyncOpenAI, model: str, row: Row) -> dict[str, Any]:
         )
         async for chunk in answer:
             if chunk.usage:
-                record["got"] = chunk.usage.completion_tokens
+                record["got"] = [chunk.usage.prompt_tokens, chunk.usage.completion_tokens]
             for choice in chunk.choices:
                 record["chunks"] += bool(choice.text)
                 record["finish_reason"] = choice.finish_reason or record["finish_reason"]
