@@ -1,0 +1,183 @@
+"""Whatever a user can name has its line in the documentation: a table's row that begins with the name."""
+
+import importlib.util
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from types import ModuleType
+
+import click
+import pytest
+from documentation import DOCS, PAGES, ROOT, anchors, links, named_in_tables, prose
+from prometheus_client import CollectorRegistry
+
+from fairlead_operator.api.conditions import ConditionReason, ConditionType, EventReason, Phase
+from fairlead_operator.contract import Metric as OperatorMetric
+from fairlead_operator.contract import Result
+from fairlead_operator.metrics import Metrics
+from fairlead_router.config import RouterConfig
+from fairlead_router.contract import Annotation, Component, EndpointState, Header, Label, Reason, RetryReason, Verdict
+from fairlead_router.contract import Metric as RouterMetric
+from fairlead_router.telemetry import Telemetry
+
+
+def load(path: Path) -> ModuleType:
+    """The generator of the reference pages: a script, not part of any package."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+REFERENCE = load(DOCS / "generate_reference.py")
+SCHEMA = REFERENCE.pool_schema()
+
+
+def fields(part: str) -> list[str]:
+    return [path for path, *_ in REFERENCE.fields(SCHEMA["properties"][part], part)]
+
+
+def exposed(registry: CollectorRegistry) -> Iterable[str]:
+    """Names of a registry's metrics as Prometheus sees them: counters end with _total."""
+    for family in registry.collect():
+        yield f"{family.name}_total" if family.type == "counter" else family.name
+
+
+METRICS = sorted({*exposed(Telemetry(RouterConfig(), lambda: ()).registry), *exposed(Metrics().registry)})
+FLAGS = [
+    pytest.param(command, flag, id=f"{name} {flag}")
+    for name, command in REFERENCE.commands()
+    for option in REFERENCE.flags(command)
+    for flag in (*option.opts, *option.secondary_opts)
+]
+TARGETS = re.findall(r"^([a-z][a-z0-9-]*):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+
+def assert_has_a_line(name: str) -> None:
+    assert name in named_in_tables(), f"no table of the documentation has a row that begins with `{name}`"
+
+
+@pytest.mark.parametrize("page", list(REFERENCE.PAGES))
+def test_a_generated_page_is_up_to_date(page: str) -> None:
+    rendered = REFERENCE.PAGES[page]()
+    assert (REFERENCE.FOLDER / page).read_text() == rendered, "run .venv/bin/python docs/generate_reference.py"
+
+
+@pytest.mark.parametrize("field", [*fields("spec"), *fields("status")])
+def test_a_field_of_the_api_is_documented(field: str) -> None:
+    assert_has_a_line(field)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_a_metric_is_documented(metric: str) -> None:
+    assert_has_a_line(metric)
+
+
+def test_every_metric_of_the_contracts_is_among_them() -> None:
+    exposed_names = {name.removesuffix("_total") for name in METRICS}
+    assert exposed_names == {metric.value for metric in (*RouterMetric, *OperatorMetric)}
+
+
+@pytest.mark.parametrize("reason", [*Reason, *ConditionReason, *ConditionType, *EventReason, *Phase, *Result])
+def test_a_reason_type_or_phase_is_documented(reason: str) -> None:
+    assert_has_a_line(reason)
+
+
+@pytest.mark.parametrize("name", [*Label, *Annotation, *Header])
+def test_a_label_annotation_or_header_is_documented(name: str) -> None:
+    assert_has_a_line(name)
+
+
+@pytest.mark.parametrize("value", [*EndpointState, *RetryReason, *Verdict, *Component])
+def test_a_value_of_a_label_is_said_somewhere(value: str) -> None:
+    assert any(f"`{value}`" in prose(page) for page in PAGES)
+
+
+@pytest.mark.parametrize(("command", "flag"), FLAGS)
+def test_a_flag_is_documented_and_explained(command: click.Command, flag: str) -> None:
+    assert_has_a_line(flag)
+
+
+@pytest.mark.parametrize("value", [path for path, _ in REFERENCE.chart_values()])
+def test_a_value_of_the_chart_is_documented(value: str) -> None:
+    assert_has_a_line(value)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_make_target_is_documented(target: str) -> None:
+    assert_has_a_line(f"make {target}")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_link_leads_somewhere(page: Path) -> None:
+    for link in links(page):
+        place, _, anchor = link.partition("#")
+        target = (page.parent / place).resolve() if place else page
+        assert target.exists(), f"{link}: nothing is there"
+        assert target.is_relative_to(ROOT), f"{link}: leads out of the repository"
+        assert not anchor or anchor in anchors(target), f"{link}: no heading has that anchor"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_make_command_that_is_shown_exists(page: Path) -> None:
+    shown = re.findall(r"(?:`|^|\s{2,})make ([a-z][a-z0-9-]*)(?=`|\s{2,}|$)", page.read_text(), re.MULTILINE)
+    assert set(shown) <= set(TARGETS)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_path_that_is_shown_exists(page: Path) -> None:
+    """Paths from the root of the repository, in code; a name with capitals or a star stands for many."""
+    folders = "|".join(path.name for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith("."))
+    for path in re.findall(rf"(?:^|[`\s])((?:{folders}|\.ci)/[a-z0-9_./-]*[a-z0-9_])(?=[`\s]|$)", page.read_text()):
+        assert (ROOT / path).exists() or path == "docs/_build/html", f"{path} is not there"
+
+
+def test_the_readme_shows_the_quickstart_manifest_as_it_is() -> None:
+    manifest = (ROOT / "manifests" / "samples" / "quickstart.yaml").read_text()
+    assert f"```yaml\n{manifest}```\n" in (ROOT / "README.md").read_text()
+
+
+def test_the_readme_names_the_two_commands_and_what_they_need() -> None:
+    readme = (ROOT / "README.md").read_text()
+    assert "make up " in readme
+    assert "make test " in readme
+    assert "Python 3.11" in readme
+
+
+def test_the_curl_line_is_the_one_that_fairlead_up_prints() -> None:
+    body = {
+        "model": "mistral-7b",
+        "messages": [{"role": "user", "content": "Say hello."}],
+        "max_tokens": 64,
+        "stream": True,
+    }
+    printed = f"/v1/chat/completions -H 'Content-Type: application/json' -d '{json.dumps(body)}'"
+    for page in (ROOT / "README.md", DOCS / "quickstart.md"):
+        assert printed in page.read_text(), page.name
+
+
+def test_every_page_can_be_reached_from_the_contents() -> None:
+    trees = (DOCS / "index.md").read_text() + (DOCS / "adr" / "index.md").read_text()
+    for page in DOCS.rglob("*.md"):
+        if page.name != "index.md" and "_build" not in page.parts:
+            assert page.stem in trees, f"{page.relative_to(DOCS)} is in no table of contents"
+
+
+def test_every_part_of_the_code_has_its_decisions_in_the_table_of_where() -> None:
+    page = (DOCS / "development.md").read_text()
+    pure = ("router/fairlead_router/decisions", "operator/fairlead_operator/plan")
+    silent = {"__init__", "types", "metadata", "pool"}  # words and joints: nothing is decided there
+    for module in (path for folder in pure for path in (ROOT / folder).glob("*.py") if path.stem not in silent):
+        assert f"`{module.parent.name}/{module.name}`" in page, f"{module.name}: which of its decisions is where?"
+
+
+def test_the_table_of_where_names_modules_that_exist() -> None:
+    rows = [line for line in (DOCS / "development.md").read_text().splitlines() if line.startswith("|")]
+    cells = [cell for row in rows for cell in re.findall(r"(?:engine|router|operator) `[^|]*?`(?=[,|] | \|)", row)]
+    named = [(part, path) for cell in cells for part, path in re.findall(r"(engine|router|operator) `([^`]+)`", cell)]
+    assert len(named) > 20
+    missing = [path for part, path in named if not (ROOT / part / f"fairlead_{part}" / path).exists()]
+    assert not missing
