@@ -25,10 +25,11 @@ COLUMNS = ("num_prefill_tokens", "num_decode_tokens")
 
 @dataclass(frozen=True, slots=True)
 class Lengths:
-    """Tokens of one request."""
+    """Tokens of one request, and where it shares text with others the names of its full KV blocks."""
 
     prompt_tokens: int
     output_tokens: int
+    block_hashes: tuple[int, ...] = ()
 
 
 def quantile(share: float, values: tuple[float, ...]) -> int:

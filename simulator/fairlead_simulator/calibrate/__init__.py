@@ -1,0 +1,1 @@
+"""From measurements of a running engine to a batch-time profile."""

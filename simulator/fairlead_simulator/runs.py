@@ -1,0 +1,95 @@
+"""Runs scenarios over processes, with a progress bar where somebody watches."""
+
+import multiprocessing
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from fairlead_simulator.capacity import Capacity, Rounds
+from fairlead_simulator.results import RunResult
+from fairlead_simulator.simulation import Scenario, simulate
+
+
+def run(scenario: Scenario) -> RunResult:
+    """Simulate one scenario, and measure how long that takes."""
+    started = time.perf_counter()
+    figures = simulate(scenario)
+    return RunResult(
+        scheduler=scenario.setup.label,
+        profile=scenario.setup.profile,
+        qps=scenario.qps,
+        seed=scenario.workload.seed,
+        requests=scenario.workload.requests,
+        wall_seconds=time.perf_counter() - started,
+        figures=figures,
+    )
+
+
+class _SameProcess(Executor):
+    """Runs what is submitted at once: for one run at a time, processes would only cost their start."""
+
+    def submit(self, fn: Callable[..., RunResult], /, *args: object, **kwargs: object) -> Future[RunResult]:  # type: ignore[override]
+        future: Future[RunResult] = Future()
+        future.set_result(fn(*args, **kwargs))
+        return future
+
+
+class Runner:
+    """Runs scenarios, several at a time, and counts them on a progress bar."""
+
+    def __init__(self, executor: Executor, progress: Progress) -> None:
+        self._executor = executor
+        self._progress = progress
+        self._task = progress.add_task("runs", total=0)
+        self._submitted = 0
+
+    def run(self, scenarios: Sequence[Scenario]) -> list[RunResult]:
+        """Run scenarios; results in the same order."""
+        return [future.result() for future in self._submit(scenarios)]
+
+    def search(self, searches: Sequence[tuple[Rounds, Callable[[float], Scenario]]]) -> list[Capacity]:
+        """Carry out searches side by side, round by round; each comes with the scenario of a rate."""
+        found: dict[int, Capacity] = {}
+        asked = {index: next(rounds) for index, (rounds, _) in enumerate(searches)}
+        while asked:
+            submitted = {index: self._submit([searches[index][1](qps) for qps in asked[index]]) for index in asked}
+            for index, futures in submitted.items():
+                try:
+                    asked[index] = searches[index][0].send([future.result() for future in futures])
+                except StopIteration as end:
+                    found[index] = end.value
+                    del asked[index]
+        return [found[index] for index in range(len(searches))]
+
+    def _submit(self, scenarios: Sequence[Scenario]) -> list[Future[RunResult]]:
+        self._submitted += len(scenarios)
+        self._progress.update(self._task, total=self._submitted)
+        futures = []
+        for scenario in scenarios:
+            future = self._executor.submit(run, scenario)
+            future.add_done_callback(lambda _: self._progress.advance(self._task))
+            futures.append(future)
+        return futures
+
+
+@contextmanager
+def runner(jobs: int) -> Iterator[Runner]:
+    """Give a runner of `jobs` processes; the progress bar is on standard error, and only in a terminal."""
+    console = Console(stderr=True)
+    columns = (SpinnerColumn(), TextColumn("simulating"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with _executor(jobs) as executor, Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        yield Runner(executor, progress)
+
+
+def _executor(jobs: int) -> Executor:
+    if jobs == 1:
+        return _SameProcess()
+    # Spawned: forking a process that has the progress bar's thread may deadlock. Ctrl-C ends workers without a word.
+    return ProcessPoolExecutor(
+        jobs, multiprocessing.get_context("spawn"), signal.signal, (signal.SIGINT, signal.SIG_DFL)
+    )
