@@ -74,8 +74,9 @@ def _built(kind: type[Built], values: Any, where: str) -> Built:
         )
     for name, value in values.items():
         _check(name, value, where)
+    arguments: dict[str, Any] = {name: tuple(part) if isinstance(part, list) else part for name, part in values.items()}
     try:
-        return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+        return kind(**arguments)
     except ValueError as error:
         raise ProfileError(f"{where}: {error}") from error
 
