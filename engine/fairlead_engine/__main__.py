@@ -12,7 +12,6 @@ import click
 import uvloop
 
 from fairlead_engine.batch_time import PROFILES
-from fairlead_engine.batching import Limits
 from fairlead_engine.contract import (
     HOST_FLAG,
     MODEL_FLAG,
@@ -24,6 +23,7 @@ from fairlead_engine.contract import (
 from fairlead_engine.mock.engine import Engine
 from fairlead_engine.mock.server import Shutdown, listen, serve
 from fairlead_engine.mock.settings import Settings
+from fairlead_engine.schedulers import SCHEDULERS
 
 _LOG_LEVELS = ("debug", "info", "warning", "error")
 
@@ -55,6 +55,7 @@ def _repeat_flag(args: list[str], flag: str) -> list[str]:
 Examples:
   fairlead-engine --port 8000
   fairlead-engine --profile mistral-7b-rtx6000-ada --served-model-name mistral-7b chat
+  fairlead-engine --scheduler slai --scheduler-option order=fcfs --scheduler-option offset=8
   fairlead-engine --num-gpu-blocks 1000 --max-model-len 4096      (little memory: requests wait, or are preempted)
   curl -N localhost:8000/v1/chat/completions -H 'content-type: application/json' \\
     -d '{"model": "mock", "stream": true, "messages": [{"role": "user", "content": "Hello"}]}'
@@ -75,11 +76,29 @@ Examples:
     "--profile", type=click.Choice(sorted(PROFILES)), default="fast", help="Batch-time model: how long a batch takes."
 )
 @click.option("--time-scale", type=float, default=1.0, metavar="X", help="Multiplies every batch time.")
-@click.option("--max-num-batched-tokens", type=int, default=512, metavar="N", help="Token budget of a batch.")
-@click.option("--max-num-seqs", type=int, default=128, metavar="N", help="Requests that run at the same time.")
 @click.option(
-    "--num-gpu-blocks", type=int, default=Limits().num_gpu_blocks, metavar="N", help="KV blocks of 16 tokens."
+    "--scheduler", type=click.Choice(sorted(SCHEDULERS)), default="sarathi", help="Which requests share a batch."
 )
+@click.option(
+    "--scheduler-option",
+    "scheduler_options",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Option of the scheduler; the flag may be repeated.",
+)
+@click.option(
+    "--max-num-batched-tokens",
+    type=int,
+    metavar="N",
+    help="Token budget of a batch. [default: the scheduler's; sarathi: 512]",
+)
+@click.option(
+    "--max-num-seqs",
+    type=int,
+    metavar="N",
+    help="Requests that run at the same time. [default: the scheduler's; sarathi: 128]",
+)
+@click.option("--num-gpu-blocks", type=int, default=14_733, metavar="N", help="KV blocks of 16 tokens.")
 @click.option("--max-model-len", type=int, default=8192, metavar="TOKENS", help="Context length: prompt plus output.")
 @click.option(
     SHUTDOWN_TIMEOUT_FLAG,
@@ -99,8 +118,10 @@ def command(  # noqa: PLR0913 - click gives every option a parameter
     port: int,
     profile: str,
     time_scale: float,
-    max_num_batched_tokens: int,
-    max_num_seqs: int,
+    scheduler: str,
+    scheduler_options: tuple[str, ...],
+    max_num_batched_tokens: int | None,
+    max_num_seqs: int | None,
     num_gpu_blocks: int,
     max_model_len: int,
     shutdown_timeout_seconds: float,
@@ -108,12 +129,16 @@ def command(  # noqa: PLR0913 - click gives every option a parameter
     log_level: str,
 ) -> None:
     """Serve a mock inference engine: vLLM's OpenAI endpoints and metrics over a batch loop in real time."""
+    flags = {"max_num_batched_tokens": max_num_batched_tokens, "max_num_seqs": max_num_seqs}
+    given = {name: value for name, value in flags.items() if value is not None}
     try:
         settings = Settings(
             served_model_names=served_model_names or (model,),
             batch_time=PROFILES[profile],
             time_scale=time_scale,
-            limits=Limits(max_num_batched_tokens, max_num_seqs, num_gpu_blocks),
+            scheduler=scheduler,
+            scheduler_options=_options(scheduler_options),
+            limits=replace(SCHEDULERS[scheduler].limits, num_gpu_blocks=num_gpu_blocks, **given),
             max_model_len=max_model_len,
             shutdown_timeout_seconds=shutdown_timeout_seconds,
             engine_id=socket.gethostname() if engine_id is None else engine_id,
@@ -134,6 +159,17 @@ def command(  # noqa: PLR0913 - click gives every option a parameter
         logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # its start-up lines; ours says it in one
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(settings, listener, ready))
+
+
+def _options(texts: Sequence[str]) -> dict[str, str]:
+    """Read NAME=VALUE pairs."""
+    options = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise ValueError(f"scheduler_options must be NAME=VALUE, not {text!r}")
+        options[name] = value
+    return options
 
 
 def _in_flags(message: str) -> str:

@@ -16,6 +16,7 @@ from fairlead_engine.mock.errors import GenerationStoppedError
 from fairlead_engine.mock.generation import Answer
 from fairlead_engine.mock.metrics import EngineMetrics, Timeline
 from fairlead_engine.mock.settings import Settings
+from fairlead_engine.schedulers import SCHEDULERS
 from fairlead_engine.types import Batch, Request, Token
 
 MAX_LAG_SECONDS = 0.05
@@ -89,7 +90,7 @@ class Engine:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.core = Core(settings.limits)
+        self.core = Core(settings.limits, SCHEDULERS[settings.scheduler](settings.scheduler_options))
         self.metrics = EngineMetrics(settings, self.core)
         self.totals = Totals()
         self.accepting = True
@@ -103,7 +104,7 @@ class Engine:
         generation = Generation(response_id, jobs)
         now = time.monotonic()
         for choice, (request_id, job) in enumerate(zip(generation.request_ids, jobs, strict=True)):
-            self.core.add(Request(request_id, job.prompt_tokens, job.answer.tokens))
+            self.core.add(Request(request_id, job.prompt_tokens, job.answer.tokens), now)
             self._tracked[request_id] = _Tracked(generation, choice, Timeline(now))
         self._idle.clear()
         self._work.set()
@@ -132,7 +133,7 @@ class Engine:
         """Run batches until cancelled."""
         start = time.monotonic()
         while True:
-            batch = self.core.next_batch()
+            batch = self.core.next_batch(start)
             if batch is None:
                 self._work.clear()
                 await self._work.wait()
@@ -142,8 +143,8 @@ class Engine:
             deadline = start + self.settings.batch_time.seconds(batch) * self.settings.time_scale
             await asyncio.sleep(max(0.0, deadline - time.monotonic()))
             now = time.monotonic()
-            self._deliver(self.core.complete(batch), now)
             start = max(deadline, now - MAX_LAG_SECONDS)
+            self._deliver(self.core.complete(batch, start), now)
 
     def _note_scheduled(self, batch: Batch, now: float) -> None:
         for request_id in batch.admitted:

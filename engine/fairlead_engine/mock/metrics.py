@@ -11,7 +11,7 @@ from types import MappingProxyType
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
 from fairlead_engine.batching import Core
-from fairlead_engine.kv_memory import BLOCK_TOKENS
+from fairlead_engine.blocks import BLOCK_TOKENS
 from fairlead_engine.mock.settings import Settings
 
 _LABELS = ("engine", "model_name")

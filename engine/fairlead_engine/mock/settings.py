@@ -1,10 +1,12 @@
 """Everything that decides how the mock engine behaves, built once by the command line and passed down."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from fairlead_engine.batch_time import FAST, BatchTime
-from fairlead_engine.batching import Limits
+from fairlead_engine.limits import Limits
+from fairlead_engine.schedulers import SCHEDULERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +16,8 @@ class Settings:
     served_model_names: tuple[str, ...] = ("mock",)
     batch_time: BatchTime = FAST
     time_scale: float = 1.0
+    scheduler: str = "sarathi"
+    scheduler_options: Mapping[str, str] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
     max_model_len: int = 8192
     shutdown_timeout_seconds: float = 0.0
@@ -29,6 +33,13 @@ class Settings:
         if not 0 <= self.shutdown_timeout_seconds < math.inf:
             raise ValueError(
                 f"shutdown_timeout_seconds must be a number of at least 0, not {self.shutdown_timeout_seconds}"
+            )
+        SCHEDULERS[self.scheduler](self.scheduler_options)
+        budget_tokens = self.limits.max_num_batched_tokens
+        if budget_tokens is not None and budget_tokens < self.limits.max_num_seqs:
+            # Each running decode needs a token of the budget, or the newest would starve.
+            raise ValueError(
+                f"max_num_batched_tokens ({budget_tokens}) must be at least max_num_seqs ({self.limits.max_num_seqs})"
             )
         if self.max_model_len < 2:
             raise ValueError(f"max_model_len must be at least 2 (one token in, one out), not {self.max_model_len}")

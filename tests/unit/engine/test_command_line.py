@@ -84,6 +84,10 @@ def test_a_port_in_use_is_one_clear_line_and_exit_code_2() -> None:
     ("args", "message"),
     [
         (("--profile", "h900"), "'h900' is not one of"),
+        (("--scheduler", "lifo"), "'lifo' is not one of"),
+        (("--scheduler-option", "order"), "--scheduler-option must be NAME=VALUE, not 'order'"),
+        (("--scheduler-option", "order=lifo"), "option order must be one of fcfs, spf, priority, not 'lifo'"),
+        (("--scheduler-option", "chunk=1"), "scheduler sarathi has no option 'chunk'; its options: order"),
         (("--max-num-seqs", "600"), r"--max-num-batched-tokens (512) must be at least --max-num-seqs (600)"),
         (("--max-num-seqs", "0"), "--max-num-seqs must be at least 1, not 0"),
         (("--num-gpu-blocks", "100"), "--max-model-len (8192 tokens) does not fit into 100 KV blocks"),

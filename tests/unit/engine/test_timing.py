@@ -6,7 +6,7 @@ from typing import Any
 
 from fairlead_engine.batch_time import Linear
 from fairlead_engine.mock.settings import Settings
-from fairlead_engine.types import Batch, Decode
+from fairlead_engine.types import Batch
 
 COMPLETIONS = "/v1/completions"
 
@@ -35,7 +35,7 @@ async def test_concurrent_requests_slow_one_another_as_the_batch_model_says(star
     mock = start_mock(Settings(batch_time=model))
 
     def decodes(requests: int) -> float:
-        return model.seconds(Batch(tuple(Decode(f"{i}", 1) for i in range(requests))))
+        return model.seconds(Batch(tuple(f"{i}" for i in range(requests))))
 
     alone = await mock.stream(COMPLETIONS, **body("a", 20))
     together = await asyncio.gather(*(mock.stream(COMPLETIONS, **body(f"{i}", 20)) for i in range(10)))
