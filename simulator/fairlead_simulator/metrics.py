@@ -107,7 +107,9 @@ class Meter:
             self._quarter_marks.append((call.seconds, self._in_system.integral))
         self._in_system_at_end = self._in_system.value
 
-    def batch(self, batch: Batch, start: float, end: float, tokens: Iterable[Token], *, running: int, blocks: int) -> None:
+    def batch(
+        self, batch: Batch, start: float, end: float, tokens: Iterable[Token], *, running: int, blocks: int
+    ) -> None:
         """Note a batch, its tokens, and the requests and blocks that were running and held during it."""
         batch_tokens = batch.tokens
         self._samples.take(start, self._in_system.value, running, blocks / self._total_blocks, batch_tokens)

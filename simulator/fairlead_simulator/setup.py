@@ -3,8 +3,10 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+from fairlead_engine.batch_time import BatchTime
 from fairlead_engine.batching import Core
 from fairlead_engine.limits import Limits
+from fairlead_engine.profile_file import profile
 from fairlead_engine.schedulers import SCHEDULERS
 from fairlead_engine.types import Request
 from fairlead_simulator.lengths import Lengths
@@ -17,6 +19,7 @@ class Setup:
     scheduler: str
     options: tuple[tuple[str, str], ...]
     profile: str
+    batch_time: BatchTime
     limits: Limits
     first_token_with_prefill: bool = False
     """Whether the batch that completes a prompt yields a token: vLLM's does, that of arXiv 2508.01002 does not."""
@@ -67,9 +70,11 @@ def parse_scheduler(text: str) -> tuple[str, tuple[tuple[str, str], ...]]:
     return name, tuple(pairs)
 
 
-def make_setup(scheduler: str, profile: str, limits: Mapping[str, int], **switches: bool) -> Setup:
+def make_setup(scheduler: str, profile_name: str, limits: Mapping[str, int], **switches: bool) -> Setup:
     """Build a setup of the scheduler's own limits but for those given, and try it; ValueError says what does not fit."""
     name, options = parse_scheduler(scheduler)
-    setup = Setup(name, options, profile, replace(SCHEDULERS[name].limits, **limits), **switches)
+    setup = Setup(
+        name, options, profile_name, profile(profile_name), replace(SCHEDULERS[name].limits, **limits), **switches
+    )
     setup.core()
     return setup

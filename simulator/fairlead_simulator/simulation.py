@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import inf
 
-from fairlead_engine.batch_time import PROFILES, BatchTime
+from fairlead_engine.batch_time import BatchTime
 from fairlead_engine.batching import Core
 from fairlead_engine.types import Request
 from fairlead_simulator.metrics import Meter
@@ -34,7 +34,7 @@ def simulate(scenario: Scenario) -> Figures:
     meter = Meter(workload.users, workload.requests, core.limits.num_gpu_blocks)
     arrivals = _Arrivals(core, meter, workload, scenario.qps)
     until = inf if scenario.until_seconds is None else scenario.until_seconds
-    now = _run(core, PROFILES[scenario.setup.profile], arrivals, meter, until)
+    now = _run(core, scenario.setup.batch_time, arrivals, meter, until)
     if meter.in_system and now < until:
         name = scenario.setup.label
         raise StalledError(f"{name} gives no batch at {now:.3f} s, although {meter.in_system} requests wait")

@@ -107,7 +107,9 @@ class Conversations:
     def _block_hashes(self, number: int, tokens: int) -> tuple[int, ...]:
         """Name each full block by what it and all before it hold: the system prompt, or so much of a conversation."""
         shared = self.system // BLOCK_TOKENS
-        return tuple(-1 - block if block < shared else (number << 32) + block for block in range(tokens // BLOCK_TOKENS))
+        return tuple(
+            -1 - block if block < shared else (number << 32) + block for block in range(tokens // BLOCK_TOKENS)
+        )
 
 
 @dataclass(slots=True)
