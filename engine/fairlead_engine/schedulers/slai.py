@@ -80,12 +80,11 @@ class Slai(Scheduler):
         """Learn the batch's duration, and note for each of its requests what it waits for now."""
         self._batches += 1
         self._mean_batch_seconds += (batch.end - batch.start - self._mean_batch_seconds) / self._batches
-        decodes = batch.decoded
+        decodes = list(batch.decoded)
+        self._paused = [sequence for sequence in self._paused if sequence.phase is Phase.PREFILLING]
         for sequence in batch.prefilled:
             if sequence.phase is Phase.DECODING:
                 decodes.append(sequence)
-            if sequence.phase is not Phase.PREFILLING and sequence in self._paused:
-                self._paused.remove(sequence)
             elif sequence.phase is Phase.PREFILLING and sequence not in self._paused:
                 self._paused.append(sequence)
         is_full = state.memory.used_blocks >= self._full_share * state.memory.total_blocks
