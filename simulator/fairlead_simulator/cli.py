@@ -4,15 +4,19 @@ from typing import TextIO
 
 import click
 
+from fairlead_simulator.command_line import Command
+from fairlead_simulator.engine_command import engine
 from fairlead_simulator.lengths import take, write_csv
+from fairlead_simulator.region_command import region_command
+from fairlead_simulator.replay_command import replay_command
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def simulate() -> None:
-    """Make workloads for engines and routers."""
+    """Make workloads, and simulate engines under them."""
 
 
-@simulate.command("lengths")
+@simulate.command("lengths", cls=Command)
 @click.option("--requests", type=click.IntRange(min=1), default=2000, show_default=True, help="Number of requests.")
 @click.option("--seed", type=int, default=1, show_default=True, help="The same seed gives the same trace.")
 @click.option("--output", "-o", type=click.File("w", lazy=True, atomic=True), default="-", help="Default: the screen.")
@@ -25,3 +29,8 @@ def lengths(requests: int, seed: int, output: TextIO) -> None:
     Columns: num_prefill_tokens, num_decode_tokens.
     """
     write_csv(take(requests, seed), output)
+
+
+simulate.add_command(engine)
+simulate.add_command(region_command)
+simulate.add_command(replay_command)

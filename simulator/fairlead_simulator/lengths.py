@@ -17,6 +17,7 @@ from typing import TextIO
 SHARES = (0.0, 0.01, 0.05, 0.10, 0.25, 0.50, 0.75, 0.90, 0.95, 0.99, 1.0)
 PROMPT_TOKENS = (1, 12, 29, 74, 580, 1730, 3734.5, 5696, 6563, 7434, 8141)
 OUTPUT_TOKENS = (2, 6, 44, 84, 228, 415, 628, 834, 920, 998, 1024)
+LONGEST_PROMPT_TOKENS = 8141
 LONGEST_TOTAL_TOKENS = 8149
 
 COLUMNS = ("num_prefill_tokens", "num_decode_tokens")

@@ -3,7 +3,7 @@
 import csv
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -41,17 +41,13 @@ def write_csv(path: Path, runs: Sequence[RunResult]) -> None:
         writer.writerows(rows)
 
 
-def write_timeline(path: Path, runs: Sequence[RunResult], draw: Callable[[Path, Sequence[RunResult]], None]) -> None:
-    """Write the samples over time as CSV, or draw them, as the suffix says."""
-    with replacing(path) as temporary:
-        if path.suffix != ".csv":
-            draw(temporary, runs)
-            return
-        with temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(TIMELINE_COLUMNS)
-            for run in runs:
-                writer.writerows((run.scheduler, run.qps, *row) for row in _rows(run.figures.timeline))
+def write_timeline(path: Path, runs: Sequence[RunResult]) -> None:
+    """Write the samples over time of all runs."""
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(TIMELINE_COLUMNS)
+        for run in runs:
+            writer.writerows((run.scheduler, run.qps, *row) for row in _rows(run.figures.timeline))
 
 
 def _rows(timeline: Timeline) -> Iterator[tuple[float, int, int, float, int]]:

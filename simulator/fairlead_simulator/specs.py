@@ -10,7 +10,7 @@ from math import isclose, isfinite
 from typing import Any, TypeVar
 
 from fairlead_simulator.lengths import Lengths
-from fairlead_simulator.workload import Conversations, Fixed, LengthSource, ShareGpt, User
+from fairlead_simulator.workload import Conversations, Drawn, Fixed, ShareGpt, User
 
 MOST_RATES = 1000
 """Rates of one sweep: more is a slip of the step."""
@@ -49,7 +49,7 @@ def number(what: str, text: str, *, whole: bool = False) -> float:
     return value
 
 
-def lengths(text: str) -> LengthSource:
+def lengths(text: str) -> Drawn:
     """Read `sharegpt`, `fixed:PROMPT,OUTPUT` or `conversations:KEY=VALUE,...`."""
     name, _, rest = text.partition(":")
     if name == "fixed":
@@ -60,10 +60,25 @@ def lengths(text: str) -> LengthSource:
         if prompt < 1 or output < 1:
             raise ValueError(f"lengths {text!r}: prompt and output must be at least 1 token")
         return Fixed(Lengths(prompt, output))
-    choices: Mapping[str, type[LengthSource]] = {"sharegpt": ShareGpt, "conversations": Conversations}
+    choices: Mapping[str, type[Drawn]] = {"sharegpt": ShareGpt, "conversations": Conversations}
     if name not in choices:
         raise ValueError(f"lengths {name!r} is unknown; choose from sharegpt, fixed, conversations")
     return build("lengths", text, choices)
+
+
+def positive(text: str) -> float:
+    """Read a finite number above 0."""
+    if (value := number("it", text)) <= 0:
+        raise ValueError(f"it must be above 0, not {text}")
+    return value
+
+
+def whole_numbers(text: str) -> tuple[int, ...]:
+    """Read whole numbers of at least 1, separated by commas."""
+    values = tuple(int(number("each", part, whole=True)) for part in text.split(","))
+    if min(values) < 1:
+        raise ValueError(f"each must be at least 1, not {min(values)}")
+    return values
 
 
 def rates(text: str) -> tuple[float, ...]:

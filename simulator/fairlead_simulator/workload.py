@@ -12,7 +12,7 @@ from typing import Protocol
 
 from fairlead_engine.blocks import BLOCK_TOKENS
 from fairlead_simulator.arrivals import Arrivals
-from fairlead_simulator.lengths import Lengths, conversation
+from fairlead_simulator.lengths import LONGEST_PROMPT_TOKENS, LONGEST_TOTAL_TOKENS, Lengths, conversation
 
 
 class LengthSource(Protocol):
@@ -43,6 +43,11 @@ class TraceLengths:
 class ShareGpt:
     """Lengths drawn from the quantiles of a ShareGPT trace, see `fairlead_simulator.lengths`."""
 
+    @property
+    def longest(self) -> Lengths:
+        """The longest request that can come."""
+        return Lengths(LONGEST_PROMPT_TOKENS, LONGEST_TOTAL_TOKENS - LONGEST_PROMPT_TOKENS)
+
     def lengths(self, random: Random) -> Iterator[Lengths]:
         """Yield lengths without end."""
         return conversation(random)
@@ -53,6 +58,11 @@ class Fixed:
     """Every request has the same lengths."""
 
     every: Lengths
+
+    @property
+    def longest(self) -> Lengths:
+        """The longest request that can come."""
+        return self.every
 
     def lengths(self, random: Random) -> Iterator[Lengths]:  # noqa: ARG002 - nothing is drawn
         """Yield lengths without end."""
@@ -121,6 +131,15 @@ class _Conversation:
 
 def _message_tokens(random: Random, mean: int) -> int:
     return max(1, round(min(random.expovariate(1.0), 4.0) * mean))
+
+
+class Drawn(LengthSource, Protocol):
+    """Lengths that are drawn, and their bound."""
+
+    @property
+    def longest(self) -> Lengths:
+        """The longest request that can come."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
