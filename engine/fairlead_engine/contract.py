@@ -9,6 +9,15 @@ HEALTH_PATH = "/health"
 ADMIN_REQUESTS_PATH = "/admin/requests"
 """Counts of the mock engine's requests: `{"running", "waiting", "aborted", "finished"}`; for tests."""
 
+ADMIN_FAULTS_PATH = "/admin/faults"
+"""Faults of the mock engine, for tests: GET shows them, PUT replaces them, DELETE ends them."""
+
+SLO_CLASS_HEADER = "x-slo-class"
+"""Of a request to the mock engine: its service class, for schedulers that know classes."""
+
+SLO_TBT_HEADER = "x-slo-tbt-ms"
+"""Of a request to the mock engine: its TBT limit in milliseconds, for schedulers that know limits."""
+
 ENGINE_ID_HEADER = "x-engine-id"
 """On every response of the mock engine: which engine answered."""
 

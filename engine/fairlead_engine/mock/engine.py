@@ -8,15 +8,17 @@ whole milliseconds.
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from fairlead_engine.batch_log import Header, RecordedCore
 from fairlead_engine.batching import Core
-from fairlead_engine.mock.errors import GenerationStoppedError
+from fairlead_engine.mock.errors import GenerationStoppedError, bad_request
+from fairlead_engine.mock.faults import Fault, Faults
 from fairlead_engine.mock.generation import Answer
 from fairlead_engine.mock.metrics import EngineMetrics, Timeline
+from fairlead_engine.mock.models import Models
 from fairlead_engine.mock.settings import Settings
-from fairlead_engine.schedulers import SCHEDULERS
 from fairlead_engine.types import Batch, Request, Token
 
 MAX_LAG_SECONDS = 0.05
@@ -24,11 +26,31 @@ MAX_LAG_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
+class Promise:
+    """What a request was promised, for schedulers that know classes and limits."""
+
+    slo_class: str = ""
+    tbt_limit_seconds: float | None = None
+    priority: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
-    """One answer to be generated."""
+    """One prompt to be computed, and the answer that it gets; None where the prompt's result is all, as an embedding."""
 
     prompt_tokens: int
-    answer: Answer
+    answer: Answer | None = None
+    block_hashes: tuple[int, ...] = ()
+
+    @property
+    def output_tokens(self) -> int:
+        """Tokens that the batch loop yields: a result without an answer comes as one."""
+        return 1 if self.answer is None else self.answer.tokens
+
+    @property
+    def generated_tokens(self) -> int:
+        """Tokens of text."""
+        return 0 if self.answer is None else self.answer.tokens
 
 
 class Generation:
@@ -36,6 +58,8 @@ class Generation:
 
     def __init__(self, response_id: str, jobs: Sequence[Job]) -> None:
         self.jobs = jobs
+        self.cached_tokens: list[int] = [0] * len(jobs)
+        """Tokens of each prompt that were in the prefix cache."""
         self.request_ids = tuple(f"{response_id}-{choice}" for choice in range(len(jobs)))
         self._arrived: list[int] = []
         self._wake = asyncio.Event()
@@ -50,6 +74,12 @@ class Generation:
         """Tell the handler that no token will follow."""
         self._stopped = True
         self._wake.set()
+
+    async def complete(self) -> None:
+        """Return when all tokens are there; GenerationStoppedError when the engine gave the request up."""
+        left_tokens = sum(job.output_tokens for job in self.jobs)
+        while left_tokens:
+            left_tokens -= len(await self.take())
 
     async def take(self) -> list[int]:
         """Return the choices that got a token since the last call, one entry per token, once there is one.
@@ -88,9 +118,17 @@ class Totals:
 class Engine:
     """A batch loop in real time. `run` drives it; everything else is called from the same event loop."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, write_log: Callable[[str], object] | None = None) -> None:
+        """Build an engine; `write_log` gets the batch log line by line."""
         self.settings = settings
-        self.core = Core(settings.limits, SCHEDULERS[settings.scheduler](settings.scheduler_options))
+        header = Header(
+            settings.scheduler, settings.scheduler_options, settings.limits, prefix_cache=settings.prefix_cache
+        )
+        self._calls: Core | RecordedCore = header.core() if write_log is None else RecordedCore(header, write_log)
+        self.core = self._calls.core if isinstance(self._calls, RecordedCore) else self._calls
+        """For reading: calls go through the batch log, where there is one."""
+        self.models = Models(settings)
+        self.faults = Faults(settings.faults, seed=settings.fault_seed, now=time.monotonic())
         self.metrics = EngineMetrics(settings, self.core)
         self.totals = Totals()
         self.accepting = True
@@ -99,22 +137,39 @@ class Engine:
         self._idle = asyncio.Event()
         self._idle.set()
 
-    def submit(self, response_id: str, jobs: Sequence[Job]) -> Generation:
-        """Put the answers of one HTTP request into the waiting list."""
+    def submit(self, response_id: str, jobs: Sequence[Job], promise: Promise) -> Generation:
+        """Put the jobs of one HTTP request into the waiting list; RequestError (400) where one can never run."""
         generation = Generation(response_id, jobs)
         now = time.monotonic()
         for choice, (request_id, job) in enumerate(zip(generation.request_ids, jobs, strict=True)):
-            self.core.add(Request(request_id, job.prompt_tokens, job.answer.tokens), now)
+            request = Request(
+                request_id,
+                job.prompt_tokens,
+                job.output_tokens,
+                slo_class=promise.slo_class,
+                tbt_limit_seconds=promise.tbt_limit_seconds,
+                priority=promise.priority,
+                block_hashes=job.block_hashes,
+            )
+            try:
+                self._calls.add(request, now)
+            except ValueError as error:
+                self.abort(generation)
+                raise bad_request(f"{error}.") from error
             self._tracked[request_id] = _Tracked(generation, choice, Timeline(now))
         self._idle.clear()
         self._work.set()
         return generation
 
+    def set_faults(self, faults: Sequence[Fault], *, seed: int) -> None:
+        """Put faults into force instead of all others."""
+        self.faults.replace(faults, seed=seed, now=time.monotonic())
+
     def abort(self, generation: Generation) -> None:
         """Give up what is left of a generation and free its memory at once; nothing happens when it is complete."""
         for request_id in generation.request_ids:
             if request_id in self._tracked:
-                self.core.abort(request_id)
+                self._calls.abort(request_id)
                 self._forget(request_id)
                 self.totals.aborted += 1
                 self.metrics.aborted()
@@ -133,29 +188,34 @@ class Engine:
         """Run batches until cancelled."""
         start = time.monotonic()
         while True:
-            batch = self.core.next_batch(start)
+            batch = self._calls.next_batch(start)
             if batch is None:
                 self._work.clear()
                 await self._work.wait()
                 start = time.monotonic()
                 continue
             self._note_scheduled(batch, time.monotonic())
-            deadline = start + self.settings.batch_time.seconds(batch) * self.settings.time_scale
+            scale = self.settings.time_scale * self.faults.slowdown(start)
+            deadline = start + self.settings.batch_time.seconds(batch) * scale
             await asyncio.sleep(max(0.0, deadline - time.monotonic()))
             now = time.monotonic()
             start = max(deadline, now - MAX_LAG_SECONDS)
-            self._deliver(self.core.complete(batch, start), now)
+            self._deliver(self._calls.complete(batch, start), now)
 
     def _note_scheduled(self, batch: Batch, now: float) -> None:
-        for request_id in batch.admitted:
-            times = self._tracked[request_id].times
-            times.admitted = times.admitted or now
+        if batch.admitted:
+            cached_tokens = {chunk.request_id: chunk.processed_tokens for chunk in batch.prefills}
+            for request_id in batch.admitted:
+                tracked = self._tracked[request_id]
+                if not tracked.times.admitted:
+                    tracked.times.admitted = now
+                    tracked.generation.cached_tokens[tracked.choice] = cached_tokens.get(request_id, 0)
         for request_id in batch.preempted:
             self._tracked[request_id].times.preemptions += 1
         self.metrics.preempted(len(batch.preempted))
 
     def _deliver(self, tokens: Sequence[Token], now: float) -> None:
-        prompt_tokens = 0
+        prompt_tokens = generated_tokens = 0
         for token in tokens:
             tracked = self._tracked[token.request_id]
             job = tracked.generation.jobs[tracked.choice]
@@ -167,17 +227,18 @@ class Engine:
                 prompt_tokens += job.prompt_tokens
                 self.metrics.first_token(now - times.arrived, prompt_tokens=job.prompt_tokens)
             times.last_token = now
+            generated_tokens += job.answer is not None
             tracked.generation.put(tracked.choice)
             if token.finished:
                 self._finish(token.request_id, job, times)
         if tokens:
-            self.metrics.batch(prompt_tokens=prompt_tokens, generated_tokens=len(tokens))
+            self.metrics.batch(prompt_tokens=prompt_tokens, generated_tokens=generated_tokens)
 
     def _finish(self, request_id: str, job: Job, times: Timeline) -> None:
         self._forget(request_id)
         self.totals.finished += 1
-        answer = job.answer
-        self.metrics.finished(answer.finish_reason, times, prompt_tokens=job.prompt_tokens, output_tokens=answer.tokens)
+        reason = "stop" if job.answer is None else job.answer.finish_reason
+        self.metrics.finished(reason, times, prompt_tokens=job.prompt_tokens, output_tokens=job.generated_tokens)
 
     def _forget(self, request_id: str) -> None:
         del self._tracked[request_id]

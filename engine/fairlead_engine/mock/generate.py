@@ -1,29 +1,28 @@
 """The generating endpoints as raw ASGI: nothing stands between the batch loop and the socket but this module.
 
 A request ends in one of four ways: its answer is complete; its client hangs up, which aborts it in the batch loop at
-once; the engine stops, which closes a stream without `[DONE]` as a lost engine would; or it was refused.
+once; the engine stops, which closes a stream without its end mark as a lost engine would; or it was refused.
 """
 
-import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-import orjson
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from fairlead_engine.mock import rendering
+from fairlead_engine.mock.bodies.base import GenerationBody
+from fairlead_engine.mock.edge import ClientDisconnectedError, promise_of, read_body, watched
 from fairlead_engine.mock.engine import Engine, Generation, Job
-from fairlead_engine.mock.errors import GenerationStoppedError, RequestError, model_not_found, shutting_down
-from fairlead_engine.mock.generation import answer_seed, plan_answer
-from fairlead_engine.mock.protocol import ChatBody, CompletionBody, GenerationBody, StreamOptions
-from fairlead_engine.mock.rendering import Api, Head
+from fairlead_engine.mock.errors import GenerationStoppedError, error_response, shutting_down
+from fairlead_engine.mock.generation import Answer, Sampling, answer_seed, plan_answer, plan_call
+from fairlead_engine.mock.prefix import block_hashes
+from fairlead_engine.mock.rendering.writer import Head, Usage, Writer
 from fairlead_engine.mock.tokens import count_tokens
-
-MAX_BODY_BYTES = 16 * 1024 * 1024
-"""Larger than any prompt that fits a context of a million tokens."""
+from fairlead_engine.mock.tool_calls import arguments_text
 
 _STREAM_START = {
     "type": "http.response.start",
@@ -32,8 +31,13 @@ _STREAM_START = {
 }
 
 
-class ClientDisconnectedError(Exception):
-    """The client left before its request was complete."""
+@dataclass(frozen=True, slots=True)
+class Api:
+    """One generating API: how it reads a body, and how it writes answers."""
+
+    id_prefix: str
+    read: Callable[[Request, bytes], GenerationBody]
+    writer: Callable[[Head, Any, Sequence[Answer], Sequence[int]], Writer]
 
 
 class Generate:
@@ -42,7 +46,6 @@ class Generate:
     def __init__(self, engine: Engine, api: Api) -> None:
         self._engine = engine
         self._api = api
-        self._body: type[GenerationBody] = ChatBody if api is Api.CHAT else CompletionBody
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; a RequestError means that nothing was sent."""
@@ -50,138 +53,102 @@ class Generate:
             data = await read_body(receive)
         except ClientDisconnectedError:
             return
-        body = self._body.parse(data)
+        request = Request(scope)
+        body = self._api.read(request, data)
         if not self._engine.accepting:
             raise shutting_down()
-        require_model(self._engine, body.model)
+        adapter = self._engine.models.adapter(body.model)
         body.check()
+        prompts = body.prompt_texts()
+        jobs = self._jobs(body, prompts, adapter)
         head = Head(
-            response_id=self._api.value.id_prefix + uuid.uuid4().hex[:16],
+            response_id=self._api.id_prefix + uuid.uuid4().hex[:16],
             created_unix_seconds=int(time.time()),
-            model=self._engine.settings.served_model_names[0],
+            model=self._engine.models.shown_name(adapter),
         )
-        jobs, prompt_tokens = self._jobs(body)
-        generation = self._engine.submit(head.response_id, jobs)
+        answers = [job.answer for job in jobs if job.answer is not None]
+        writer = self._api.writer(head, body, answers, [job.prompt_tokens for job in jobs])
+        generation = self._engine.submit(head.response_id, jobs, promise_of(request, body.priority))
+        answering = _Answering(
+            generation, writer, choices=body.choices, counts_cached=self._engine.settings.prefix_cache
+        )
         try:
-            async with self._watched(receive, generation):
+            async with watched(self._engine, receive, generation):
                 if body.stream:
-                    options = body.stream_options or StreamOptions()
-                    await _send_stream(send, self._api, head, generation, options, prompt_tokens)
+                    await answering.stream(send)
                 else:
-                    response = await _whole_response(self._api, head, generation, prompt_tokens)
+                    response = await answering.whole(scope["path"])
                     await response(scope, receive, send)
         finally:
             self._engine.abort(generation)
 
-    def _jobs(self, body: GenerationBody) -> tuple[list[Job], int]:
-        """Plan every answer; return them with the tokens of all prompts."""
+    def _jobs(self, body: GenerationBody, prompts: list[str], adapter: str | None) -> list[Job]:
+        """Plan every answer: those of the first prompt, then those of the next."""
         jobs: list[Job] = []
-        all_prompt_tokens = 0
-        for prompt in body.prompt_texts():
+        for prompt in prompts:
             prompt_tokens = count_tokens(prompt)
             sampling = body.sampling(prompt_tokens=prompt_tokens, max_model_len=self._engine.settings.max_model_len)
-            all_prompt_tokens += prompt_tokens
             for choice in range(body.choices):
-                seed = answer_seed(prompt, body.seed, choice)
-                jobs.append(Job(prompt_tokens, plan_answer(seed, sampling)))
-        return jobs, all_prompt_tokens
-
-    @asynccontextmanager
-    async def _watched(self, receive: Receive, generation: Generation) -> AsyncIterator[None]:
-        """Abort the generation as soon as the client hangs up."""
-
-        async def abort_on_disconnect() -> None:
-            while (await receive())["type"] != "http.disconnect":
-                pass
-            self._engine.abort(generation)
-
-        async with asyncio.TaskGroup() as tasks:
-            watch = tasks.create_task(abort_on_disconnect())
-            yield
-            watch.cancel()
+                answer = _plan(body, answer_seed(prompt, body.seed, choice), sampling)
+                hashes: tuple[int, ...] = ()
+                if self._engine.settings.prefix_cache:
+                    hashes = block_hashes(prompt + "".join(answer.pieces()), adapter=adapter, salt=body.cache_salt)
+                jobs.append(Job(prompt_tokens, answer, hashes))
+        return jobs
 
 
-def require_model(engine: Engine, model: str | None) -> None:
-    """Refuse (RequestError, 404) a model that is not served; no model means the one that is."""
-    names = engine.settings.served_model_names
-    if model is not None and model not in names:
-        raise model_not_found(model, names)
+def _plan(body: GenerationBody, seed: int, sampling: Sampling) -> Answer:
+    tool = body.forced_tool
+    if tool is None:
+        return plan_answer(seed, sampling)
+    return plan_call(seed, tool.name, arguments_text(tool.parameters, seed), sampling.max_tokens)
 
 
-async def read_body(receive: Receive) -> bytes:
-    """Return the request's body.
+class _Answering:
+    """One request on its way to being answered."""
 
-    Raises
-    ------
-    ClientDisconnectedError
-        The client left before it was complete.
-    RequestError
-        It is larger than MAX_BODY_BYTES (413).
+    def __init__(self, generation: Generation, writer: Writer, *, choices: int, counts_cached: bool) -> None:
+        self._generation = generation
+        self._writer = writer
+        self._choices = choices
+        self._counts_cached = counts_cached
 
-    """
-    data = bytearray()
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnectedError
-        data += message.get("body", b"")
-        if len(data) > MAX_BODY_BYTES:
-            raise RequestError(413, f"The body is larger than {MAX_BODY_BYTES} bytes.", kind="BadRequestError")
-        if not message.get("more_body", False):
-            return bytes(data)
-
-
-async def _send_stream(
-    send: Send, api: Api, head: Head, generation: Generation, options: StreamOptions, prompt_tokens: int
-) -> None:
-    """Send a chunk per token as the batch loop makes them."""
-    await send(_STREAM_START)
-    continuous_usage = bool(options.include_usage and options.continuous_usage_stats)
-    stream = rendering.Stream(api, head, continuous_usage=continuous_usage)
-    jobs = generation.jobs
-    deltas = [job.answer.deltas() for job in jobs]
-    sent_tokens = [0] * len(jobs)
-    left_tokens = sum(job.answer.tokens for job in jobs)
-    # As vLLM: the chunks that open a chat's choices come with the first token, not before it.
-    chunks = [stream.role(i, prompt_tokens=job.prompt_tokens) for i, job in enumerate(jobs)] if api is Api.CHAT else []
-    while left_tokens:
-        try:
-            arrived = await generation.take()
-        except GenerationStoppedError:
-            return
-        for choice in arrived:
-            job = jobs[choice]
-            sent_tokens[choice] += 1
-            chunks.append(
-                stream.token(
-                    choice,
-                    next(deltas[choice]),
-                    end=job.answer if sent_tokens[choice] == job.answer.tokens else None,
-                    prompt_tokens=job.prompt_tokens,
-                    completion_tokens=sent_tokens[choice],
-                )
-            )
-        left_tokens -= len(arrived)
-        if not left_tokens:
-            if options.include_usage:
-                chunks.append(stream.final_usage(prompt_tokens, sum(sent_tokens)))
-            chunks.append(rendering.DONE)
-        await send({"type": "http.response.body", "body": b"".join(chunks), "more_body": left_tokens > 0})
-        chunks = []
-
-
-async def _whole_response(api: Api, head: Head, generation: Generation, prompt_tokens: int) -> Response:
-    """Wait for every token and return the response, which is an error (503) when the engine stops before."""
-    left_tokens = sum(job.answer.tokens for job in generation.jobs)
-    try:
+    async def stream(self, send: Send) -> None:
+        """Send a chunk per token as the batch loop makes them."""
+        await send(_STREAM_START)
+        jobs = self._generation.jobs
+        deltas = [job.answer.deltas() for job in jobs if job.answer is not None]
+        sent_tokens = [0] * len(jobs)
+        left_tokens = sum(job.output_tokens for job in jobs)
+        # As vLLM: what opens an answer comes with its first token, not before it.
+        chunks = [self._writer.opening()]
         while left_tokens:
-            left_tokens -= len(await generation.take())
-    except GenerationStoppedError:
-        return error_response(shutting_down())
-    answers = [job.answer for job in generation.jobs]
-    return Response(rendering.whole(api, head, answers, prompt_tokens=prompt_tokens), media_type="application/json")
+            try:
+                arrived = await self._generation.take()
+            except GenerationStoppedError:
+                return
+            for choice in arrived:
+                sent_tokens[choice] += 1
+                chunks.append(self._writer.token(choice, next(deltas[choice]), sent_tokens[choice]))
+            left_tokens -= len(arrived)
+            if not left_tokens:
+                chunks.append(self._writer.closing(self._usage()))
+            await send({"type": "http.response.body", "body": b"".join(chunks), "more_body": left_tokens > 0})
+            chunks = []
 
+    async def whole(self, path: str) -> Response:
+        """Wait for every token and return the response, which is an error (503) when the engine stops before."""
+        try:
+            await self._generation.complete()
+        except GenerationStoppedError:
+            return error_response(shutting_down(), path)
+        return Response(self._writer.whole(self._usage()), media_type="application/json")
 
-def error_response(error: RequestError) -> Response:
-    """Return the response for a request that is refused."""
-    return Response(orjson.dumps(error.body()), status_code=error.status, media_type="application/json")
+    def _usage(self) -> Usage:
+        """Return the usage: every prompt counts once, however many answers it has."""
+        jobs, cached_tokens = self._generation.jobs, self._generation.cached_tokens
+        return Usage(
+            prompt_tokens=sum(job.prompt_tokens for job in jobs[:: self._choices]),
+            completion_tokens=sum(job.generated_tokens for job in jobs),
+            cached_tokens=sum(cached_tokens[:: self._choices]) if self._counts_cached else None,
+        )

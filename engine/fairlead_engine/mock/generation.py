@@ -1,14 +1,18 @@
 """What the mock answers: a text that depends on the request alone, known in full before the first token.
 
 The length is drawn from the request too, so that answers differ in length as a model's do. A stop string is looked for
-when the answer is planned; the batch loop then only needs a number of tokens.
+when the answer is planned; the batch loop then only needs a number of tokens. A call of a tool is an answer whose text
+is the call's arguments.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import islice
+from math import log
 from typing import Literal
+
+from fairlead_engine.mock.tokens import TOKEN_BYTES
 
 _WORDS = (
     "act add age air all and any arm art ask bay bed big bit box bus buy can car cup day dig dry eat end "
@@ -32,6 +36,8 @@ class Sampling:
     min_tokens: int = 0
     ignore_eos: bool = False
     stop: tuple[str, ...] = ()
+    exact_tokens: int | None = None
+    """Length of the answer where it is known, as that of a transcript is; at most `max_tokens`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +51,20 @@ class Answer:
     characters: int | None = None
     held_characters: int = 0
     """Characters that a stream holds back, because they may turn out to begin a stop string."""
+    tool: str | None = None
+    """The function that the answer calls."""
+    arguments: str = ""
+    """With `tool`: the arguments, in JSON. They are the answer's text, as far as `tokens` allow."""
+
+    def pieces(self) -> Iterator[str]:
+        """Yield the text of each token, in turn; what of it is shown is for `deltas` to say."""
+        if self.tool is None:
+            return islice(_pieces(self.seed), self.tokens)
+        return (self.arguments[at * TOKEN_BYTES : (at + 1) * TOKEN_BYTES] for at in range(self.tokens))
 
     def deltas(self) -> Iterator[str]:
         """Yield the text that each token adds to a stream, in turn."""
-        pieces = islice(_pieces(self.seed), self.tokens)
+        pieces = self.pieces()
         if not self.held_characters and self.characters is None:
             yield from pieces
             return
@@ -79,7 +95,27 @@ def plan_answer(seed: int, sampling: Sampling) -> Answer:
     return _cut_at_stop(Answer(seed, tokens, reason), sampling) if sampling.stop else Answer(seed, tokens, reason)
 
 
+def plan_call(seed: int, tool: str, arguments: str, max_tokens: int) -> Answer:
+    """Plan a call of `tool` with `arguments` (ASCII), cut where `max_tokens` end."""
+    tokens = -(-len(arguments) // TOKEN_BYTES)
+    if tokens > max_tokens:
+        return Answer(seed, max_tokens, "length", tool=tool, arguments=arguments)
+    return Answer(seed, tokens, "stop", tool=tool, arguments=arguments)
+
+
+def logprobs(piece: str, alternatives: int) -> list[tuple[str, float]]:
+    """Return (text, log probability) of a generated token and of the `alternatives` - 1 next likely ones.
+
+    The mock always takes the likeliest token: 1/2 for it, 1/4 for the next, and so on.
+    """
+    at = PIECES.index(piece) if piece in PIECES else 0
+    others = ((PIECES[(at + rank) % len(PIECES)], -(rank + 1) * log(2)) for rank in range(1, alternatives))
+    return [(piece, -log(2)), *others]
+
+
 def _length(seed: int, sampling: Sampling) -> tuple[int, FinishReason]:
+    if sampling.exact_tokens is not None:
+        return sampling.exact_tokens, "stop"
     if not sampling.ignore_eos:
         natural = max(NATURAL_TOKENS[seed % len(NATURAL_TOKENS)], sampling.min_tokens)
         if natural <= sampling.max_tokens:

@@ -92,9 +92,10 @@ class EngineMetrics:
         ProcessCollector(registry=self._registry)
         self._publish_state(core)
         self._publish_cache_config(settings)
-        # No prefix cache: nothing is looked up in one, so nothing is found.
-        self._counter("vllm:prefix_cache_queries", "Tokens looked up in the prefix cache.")
-        self._counter("vllm:prefix_cache_hits", "Tokens found in the prefix cache.")
+        self._prefix_cache = core.prefix_cache
+        self._prefix_queries = self._counter("vllm:prefix_cache_queries", "Tokens looked up in the prefix cache.")
+        self._prefix_hits = self._counter("vllm:prefix_cache_hits", "Tokens found in the prefix cache.")
+        self._seen_queries = self._seen_hits = 0
         self._prompt_tokens = self._counter("vllm:prompt_tokens", "Prompt tokens of requests that were prefilled.")
         self._generation_tokens = self._counter("vllm:generation_tokens", "Tokens generated.")
         self._preemptions = self._counter("vllm:num_preemptions", "Preemptions for want of KV memory.")
@@ -115,7 +116,17 @@ class EngineMetrics:
 
     def exposition(self) -> bytes:
         """Return all metrics in Prometheus' text format."""
+        self._count_prefixes()
         return generate_latest(self._registry)
+
+    def _count_prefixes(self) -> None:
+        """Carry over what the core has counted itself."""
+        if self._prefix_cache is None:
+            return
+        queried, hit = self._prefix_cache.queried_tokens, self._prefix_cache.hit_tokens
+        self._prefix_queries.inc(queried - self._seen_queries)
+        self._prefix_hits.inc(hit - self._seen_hits)
+        self._seen_queries, self._seen_hits = queried, hit
 
     def preempted(self, requests: int) -> None:
         """Count requests that were preempted."""
@@ -160,7 +171,7 @@ class EngineMetrics:
     def _publish_cache_config(self, settings: Settings) -> None:
         facts = {
             "block_size": str(BLOCK_TOKENS),
-            "enable_prefix_caching": "False",
+            "enable_prefix_caching": str(settings.prefix_cache),
             "kv_cache_size_tokens": str(settings.limits.num_gpu_blocks * BLOCK_TOKENS),
             "num_gpu_blocks": str(settings.limits.num_gpu_blocks),
         }

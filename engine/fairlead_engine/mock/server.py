@@ -15,6 +15,7 @@ import uvicorn
 from fairlead_engine.contract import ENGINE_ID_HEADER
 from fairlead_engine.mock.app import build_app
 from fairlead_engine.mock.engine import Engine
+from fairlead_engine.mock.fault_edge import Protocol
 
 logger = logging.getLogger(__name__)
 
@@ -22,14 +23,18 @@ _LAST_WRITES_SECONDS = 2
 """What a client has to take the end of its answer from us; one that reads nothing must not keep the process alive."""
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """Bind a listening socket; port 0 is any free one. OSError when the address cannot be had."""
+def listen(host: str, port: int, *, refusing: bool = False) -> socket.socket:
+    """Bind a listening socket; port 0 is any free one. OSError when the address cannot be had.
+
+    `refusing` keeps the port without listening: connections are refused until the server starts.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
-        listener.listen(2048)
+        if not refusing:
+            listener.listen(2048)
         listener.setblocking(False)
     except OSError:
         listener.close()
@@ -70,6 +75,7 @@ async def serve(
     engine: Engine, listener: socket.socket, shutdown: Shutdown, *, on_ready: Callable[[], None] = lambda: None
 ) -> None:
     """Serve `engine` on `listener` until `shutdown` or a signal; `on_ready` is called once requests are served."""
+    await asyncio.sleep(engine.faults.start_delay_seconds)
     server = _HttpServer(engine, shutdown, on_ready)
 
     async def stop_when_drained() -> None:
@@ -90,7 +96,8 @@ class _HttpServer(uvicorn.Server):
         logging.getLogger("uvicorn.error").addFilter(_is_not_a_cut_stream)
         config = uvicorn.Config(
             build_app(engine),
-            http="httptools",
+            http=Protocol,
+            backlog=2048,
             ws="none",
             lifespan="off",
             log_config=None,

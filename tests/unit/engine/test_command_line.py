@@ -83,7 +83,7 @@ def test_a_port_in_use_is_one_clear_line_and_exit_code_2() -> None:
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (("--profile", "h900"), "'h900' is not one of"),
+        (("--profile", "h900"), "profile 'h900': neither a file nor one of fast, "),
         (("--scheduler", "lifo"), "'lifo' is not one of"),
         (("--scheduler-option", "order"), "--scheduler-option must be NAME=VALUE, not 'order'"),
         (("--scheduler-option", "order=lifo"), "option order must be one of fcfs, spf, priority, not 'lifo'"),

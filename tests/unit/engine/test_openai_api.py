@@ -6,11 +6,13 @@ from typing import Any
 import openai
 import pytest
 
+from fairlead_engine.mock.edge import MAX_BODY_BYTES
 from fairlead_engine.mock.settings import Settings
 
 CHAT = "/v1/chat/completions"
 COMPLETIONS = "/v1/completions"
 HELLO = [{"role": "user", "content": "Hello"}]
+NO_DETAILS = {"prompt_tokens_details": None, "completion_tokens_details": None}
 HELLO_TOKENS = 6  # "user: Hello\nassistant:" is 22 bytes
 
 
@@ -102,7 +104,10 @@ async def test_n_choices_differ_and_their_tokens_add_up(mock: Any) -> None:
     texts = [choice["message"]["content"] for choice in whole["choices"]]
     assert [choice["index"] for choice in whole["choices"]] == [0, 1, 2]
     assert len(set(texts)) == 3
-    assert whole["usage"] == {"prompt_tokens": HELLO_TOKENS, "completion_tokens": 24, "total_tokens": HELLO_TOKENS + 24}
+    assert (
+        whole["usage"]
+        == {"prompt_tokens": HELLO_TOKENS, "completion_tokens": 24, "total_tokens": HELLO_TOKENS + 24} | NO_DETAILS
+    )
     streamed = await mock.stream(CHAT, **body)
     by_choice = ["", "", ""]
     for chunk in streamed.chunks:
@@ -113,7 +118,7 @@ async def test_n_choices_differ_and_their_tokens_add_up(mock: Any) -> None:
 async def test_every_prompt_of_a_list_is_answered_and_counted(mock: Any) -> None:
     _, whole = await mock.post(COMPLETIONS, {"prompt": ["abcd", "abcdefgh"], "n": 2, "max_tokens": 3})
     assert [choice["index"] for choice in whole["choices"]] == [0, 1, 2, 3]
-    assert whole["usage"] == {"prompt_tokens": 3, "completion_tokens": 12, "total_tokens": 15}
+    assert whole["usage"] == {"prompt_tokens": 3, "completion_tokens": 12, "total_tokens": 15} | NO_DETAILS
 
 
 async def test_a_prompt_of_token_ids_is_its_text(mock: Any) -> None:
@@ -212,14 +217,14 @@ async def test_a_bad_body_is_refused_with_the_field_at_fault(
 
 
 async def test_a_body_larger_than_any_prompt_is_refused(mock: Any) -> None:
-    status, answer = await mock.post(CHAT, b" " * (16 * 1024 * 1024 + 1))
+    status, answer = await mock.post(CHAT, b" " * (MAX_BODY_BYTES + 1))
     assert (status, answer["error"]["code"]) == (413, 413)
 
 
 async def test_an_answer_that_would_outgrow_the_context_ends_there(mock: Any) -> None:
     prompt = "x" * 4 * 2000
     _, answer = await mock.post(COMPLETIONS, {"prompt": prompt, "max_tokens": 2048, "ignore_eos": True})
-    assert answer["usage"] == {"prompt_tokens": 2000, "completion_tokens": 48, "total_tokens": 2048}
+    assert answer["usage"] == {"prompt_tokens": 2000, "completion_tokens": 48, "total_tokens": 2048} | NO_DETAILS
     assert answer["choices"][0]["finish_reason"] == "length"
 
 

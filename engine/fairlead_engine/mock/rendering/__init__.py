@@ -1,0 +1,1 @@
+"""Response bodies in vLLM's shapes, one module per API."""
