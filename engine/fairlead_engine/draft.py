@@ -81,8 +81,6 @@ class BatchDraft:
     def prefill_running(self) -> None:
         """Go on with the prompts under way, in the order of arrival, as far as the budget goes."""
         for sequence in self._state.prefilling:
-            if self.is_full:
-                return
             self.prefill(sequence)
 
     def can_admit(self, sequence: Sequence) -> bool:

@@ -39,10 +39,10 @@ class KvMemory:
     def admit(self, sequence: Sequence) -> None:
         """Give a request its first blocks; tokens found in the prefix cache count as computed."""
         cached_blocks, taken_blocks = self._admission(sequence)
-        for block_hash in sequence.request.block_hashes[:cached_blocks]:
-            self._cache.hold(block_hash)
-            sequence.held_hashes.append(block_hash)
         if self.prefix_cache is not None:
+            for block_hash in sequence.request.block_hashes[:cached_blocks]:
+                self.prefix_cache.hold(block_hash)
+                sequence.held_hashes.append(block_hash)
             self.prefix_cache.queried_tokens += sequence.prefill_tokens
             self.prefix_cache.hit_tokens += cached_blocks * BLOCK_TOKENS
         self._take(taken_blocks)
@@ -71,17 +71,12 @@ class KvMemory:
     def release(self, sequence: Sequence) -> None:
         """Take back all blocks of a request."""
         self.free_blocks += sequence.blocks - len(sequence.held_hashes)
-        # The end of a prefix goes first: without its beginning it can never be found again.
-        for block_hash in reversed(sequence.held_hashes):
-            self.free_blocks += self._cache.drop(block_hash)
-        sequence.held_hashes.clear()
+        if self.prefix_cache is not None:
+            # The end of a prefix goes first: without its beginning it can never be found again.
+            for block_hash in reversed(sequence.held_hashes):
+                self.free_blocks += self.prefix_cache.drop(block_hash)
+            sequence.held_hashes.clear()
         sequence.blocks = sequence.capacity_tokens = sequence.computed_tokens = sequence.blocks_looked_up = 0
-
-    @property
-    def _cache(self) -> PrefixCache:
-        if self.prefix_cache is None:
-            raise RuntimeError("no prefix cache, and yet a request holds cached blocks")
-        return self.prefix_cache
 
     def _admission(self, sequence: Sequence) -> tuple[int, int]:
         """Return how many blocks of a request are cached, and how many free ones its admission takes."""

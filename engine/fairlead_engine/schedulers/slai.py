@@ -63,8 +63,6 @@ class Slai(Scheduler):
         draft = BatchDraft(state)
         decodes_left = self._decode(draft, state, self._most_decodes, until=now)
         for sequence in self._paused:
-            if draft.is_full:
-                break
             draft.prefill(sequence)
         draft.admit_waiting()
         self._decode(draft, state, decodes_left, until=math.inf)

@@ -6,7 +6,9 @@ import pytest
 
 from fairlead_engine.batching import Core, Limits
 from fairlead_engine.blocks import blocks_for
+from fairlead_engine.draft import BatchDraft
 from fairlead_engine.schedulers.sarathi import SarathiServe
+from fairlead_engine.state import State
 from fairlead_engine.types import Batch, PrefillChunk, Request
 
 ROOM_FOR_100 = Limits(max_num_batched_tokens=512, num_gpu_blocks=100)
@@ -149,6 +151,40 @@ def test_batches_follow_one_another() -> None:
     core.complete(batch, 0.0)
     with pytest.raises(RuntimeError):
         core.complete(batch, 0.0)
+
+
+class PreemptsAll(SarathiServe):
+    """A scheduler with a mistake: it takes memory, and does nothing with it."""
+
+    def schedule(self, state: State, now: float) -> Batch:
+        draft = BatchDraft(state)
+        for sequence in list(state.decoding):
+            draft.preempt(sequence)
+        return super().schedule(state, now) if draft.batch() == Batch() else draft.batch()
+
+
+def test_a_scheduler_that_preempts_for_nothing_is_told_so_and_not_asked_for_ever() -> None:
+    core = Core(Limits(), PreemptsAll())
+    core.add(Request("a", 1, 3), 0.0)
+    step(core)
+    with pytest.raises(RuntimeError, match="PreemptsAll preempted requests for an empty batch"):
+        core.next_batch(0.0)
+
+
+def test_cached_tokens_of_a_prompt_are_not_computed_again() -> None:
+    core = Core(Limits(), SarathiServe(), prefix_cache=True)
+    core.add(Request("a", 40, 1, block_hashes=(1, 2)), 0.0)
+    step(core)
+    core.add(Request("b", 40, 1, block_hashes=(1, 3)), 0.0)
+    assert step(core).prefills == (PrefillChunk("b", 24, 16, True),)
+    assert core.prefix_cache is not None
+    assert (core.prefix_cache.queried_tokens, core.prefix_cache.hit_tokens) == (80, 16)
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0, float("inf"), float("nan")])
+def test_a_limit_between_tokens_is_a_number_of_seconds(seconds: float) -> None:
+    with pytest.raises(ValueError, match="request a: tbt_limit_seconds must be a number greater than 0"):
+        Request("a", 1, 1, tbt_limit_seconds=seconds)
 
 
 @pytest.mark.parametrize(

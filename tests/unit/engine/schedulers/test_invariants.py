@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from virtual_engine import UNLIMITED
 
@@ -14,6 +14,8 @@ from fairlead_engine.blocks import blocks_for
 from fairlead_engine.schedulers import SCHEDULERS, SchedulerKind
 from fairlead_engine.types import Batch, Request
 
+QUICKLY = settings(max_examples=40)
+"""Per scheduler, of which there are many."""
 EVERY_SCHEDULER = pytest.mark.parametrize("kind", SCHEDULERS.values(), ids=SCHEDULERS.keys())
 WORK_CONSERVING = pytest.mark.parametrize(
     "kind", [SCHEDULERS[name] for name in ("sarathi", "sarathi-spf", "orca-chunked", "slai", "slai-fcfs-fixed")],
@@ -47,7 +49,7 @@ def requests(draw: st.DrawFn, name: str, sizes: tuple[int, int]) -> Request:
         *sizes,
         tbt_limit_seconds=draw(st.sampled_from([None, 0.1, 0.5])),
         priority=draw(st.integers(0, 1)),
-        block_hashes=tuple(hash(word[: end + 1]) for end in range(len(word))),
+        block_hashes=tuple(int.from_bytes(word[: end + 1].encode()) for end in range(len(word))),
     )
 
 
@@ -96,8 +98,7 @@ class Observer:
             progress = self.progress[chunk.request_id]
             assert chunk.request_id in batch.admitted or chunk.processed_tokens == progress.computed
             progress.computed = chunk.processed_tokens + chunk.tokens
-        if self.core.prefix_cache is None:
-            assert sum(blocks_for(one.computed) for one in self.progress.values()) <= self.core.used_blocks
+        self._check_memory()
         during()
         self.now += 0.05 + 0.001 * batch.tokens
         self._complete(batch)
@@ -111,6 +112,16 @@ class Observer:
         assert self.core.running <= limits.max_num_seqs
         assert 0 <= self.core.used_blocks <= limits.num_gpu_blocks
         assert not set(batch.preempted) & {*members, *batch.admitted}
+
+    def _check_memory(self) -> None:
+        """Every computed token has a place, and every used block has a holder."""
+        state = self.core.state
+        running = [*state.prefilling, *state.decoding]
+        shared = {block_hash for sequence in running for block_hash in sequence.held_hashes}
+        private = sum(sequence.blocks - len(sequence.held_hashes) for sequence in running)
+        assert self.core.used_blocks == private + len(shared)
+        for sequence in running:
+            assert blocks_for(self.progress[sequence.request_id].computed) <= sequence.blocks
 
     def _complete(self, batch: Batch) -> None:
         tokens = self.core.complete(batch, self.now)
@@ -135,6 +146,7 @@ class Observer:
 
 
 @EVERY_SCHEDULER
+@QUICKLY
 @given(data=st.data(), steps=STEPS)
 def test_every_schedule_keeps_the_limits_and_ends_every_request(
     kind: SchedulerKind, data: st.DataObject, steps: list[tuple[int, int] | None]
@@ -149,6 +161,7 @@ def test_every_schedule_keeps_the_limits_and_ends_every_request(
 
 
 @EVERY_SCHEDULER
+@QUICKLY
 @given(data=st.data(), sizes=st.lists(SIZES, min_size=1, max_size=10))
 def test_aborts_at_any_moment_leave_no_memory_behind(
     kind: SchedulerKind, data: st.DataObject, sizes: list[tuple[int, int]]
@@ -171,6 +184,7 @@ def test_aborts_at_any_moment_leave_no_memory_behind(
 
 
 @WORK_CONSERVING
+@QUICKLY
 @given(data=st.data(), budget=st.integers(4, 64), steps=STEPS)
 def test_a_work_conserving_scheduler_fills_every_batch_that_it_could_fill(
     kind: SchedulerKind, data: st.DataObject, budget: int, steps: list[tuple[int, int] | None]
@@ -198,6 +212,7 @@ def test_a_work_conserving_scheduler_fills_every_batch_that_it_could_fill(
 
 
 @EVERY_SCHEDULER
+@QUICKLY
 @given(data=st.data(), sizes=st.lists(SIZES, max_size=10))
 def test_the_same_requests_give_the_same_batches(
     kind: SchedulerKind, data: st.DataObject, sizes: list[tuple[int, int]]
