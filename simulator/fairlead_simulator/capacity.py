@@ -63,10 +63,12 @@ def parse_condition(text: str, users: Sequence[str]) -> Condition:
             continue
         match = _TERM.fullmatch(term.strip())
         if match is None:
-            raise ValueError(f"{term.strip()!r} is neither a comparison, as in ttft.p50<0.5, nor {BOUNDED_BACKLOG!r}")
+            raise ValueError(
+                f"--capacity: {term.strip()!r} is neither a comparison, as in ttft.p50<0.5, nor {BOUNDED_BACKLOG!r}"
+            )
         path, sign, value = match.groups()
         if path not in (known := paths(users)):
-            raise ValueError(f"a result has no figure {path!r}; it has {', '.join(known)}")
+            raise ValueError(f"--capacity: a result has no figure {path!r}; it has {', '.join(known)}")
         comparisons.append(Comparison(path, sign, float(value)))
     return Condition(text, tuple(comparisons), bounded)
 

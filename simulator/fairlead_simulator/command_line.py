@@ -11,12 +11,11 @@ class BadInputError(click.ClickException):
     """What was given cannot be used: one line on standard error, exit code 2."""
 
     exit_code = 2
+    command = "fairlead simulate"
 
     def show(self, file: Any = None) -> None:
         """Print the line."""
-        context = click.get_current_context(silent=True)
-        command = context.command_path if context else "fairlead simulate"
-        click.echo(f"{command}: {' '.join(self.format_message().split())}", file=file, err=True)
+        click.echo(f"{self.command}: {' '.join(self.format_message().split())}", file=file, err=True)
 
 
 class Command(click.Command):
@@ -26,10 +25,27 @@ class Command(click.Command):
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
         """Parse the arguments."""
-        try:
+        with _one_line(f"{parent.command_path} {info_name}" if parent else f"{info_name}"):
             return super().make_context(info_name, args, parent, **extra)
-        except click.UsageError as error:
-            raise BadInputError(error.format_message()) from error
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        with _one_line(ctx.command_path):
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _one_line(command: str) -> Iterator[None]:
+    """Name the command that an error comes from, and drop the usage that click adds to some."""
+    try:
+        yield
+    except BadInputError as error:
+        error.command = command
+        raise
+    except click.UsageError as error:
+        short = BadInputError(error.format_message())
+        short.command = command
+        raise short from error
 
 
 def reading(read: Callable[[str], Any]) -> Callable[[click.Context, click.Parameter, str | None], Any]:

@@ -20,6 +20,8 @@ from fairlead_simulator.lengths import Lengths
 from fairlead_simulator.results import Json
 
 DEFAULT_TILE_TOKENS = 128
+MANY_TILES = 16
+"""Tiles of the batches that one tile is compared with: 2048 tokens of 128."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +83,16 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class RadBound:
-    """What full tiles carry: no scheduler beats `bound`, RAD reaches `with_padding` when prompts fill their last tile."""
+    """What batches of exactly one full tile carry: RAD's capacity."""
 
     tile_tokens: int
     tokens_per_ms: float
-    bound_requests_per_second: float
+    requests_per_second: float
+    """One over the time of a request whose every token is processed in a full tile."""
     padded_requests_per_second: float
+    """The same when every prompt fills its last tile, as RAD runs it."""
+    bounds_every_scheduler: bool
+    """Whether larger batches carry no more: so it is where a batch costs nothing but its tiles and tokens (Theorem 1)."""
 
     def as_json(self) -> Json:
         """Give the bound as nested JSON."""
@@ -120,13 +126,20 @@ def region(batch_time: BatchTime, load: Load, b_max: int, k_max: int | None) -> 
 
 
 def rad_bound(batch_time: BatchTime, load: Load, tile_tokens: int) -> RadBound:
-    """Give the bound from full tiles on the rate of requests at one engine."""
+    """Give the capacity of full tiles at one engine."""
     tiles = batch_seconds(batch_time, load, tile_tokens, 0), batch_seconds(batch_time, load, 0, tile_tokens)
     prefill_seconds, decode_seconds = (seconds / tile_tokens for seconds in tiles)
     outputs_seconds = load.output_tokens * decode_seconds
     per_request = load.prompt_tokens * prefill_seconds + outputs_seconds
     padded = load.padded_prompt_tokens * prefill_seconds + outputs_seconds
-    return RadBound(tile_tokens, 1e-3 * load.tokens / per_request, 1 / per_request, 1 / padded)
+    larger = region(batch_time, load, MANY_TILES * tile_tokens, None).requests_per_second
+    return RadBound(
+        tile_tokens,
+        1e-3 * load.tokens / per_request,
+        1 / per_request,
+        1 / padded,
+        bounds_every_scheduler=larger <= (1 + 1e-9) / per_request,
+    )
 
 
 def tile_of(batch_time: BatchTime) -> int:

@@ -21,7 +21,7 @@ def replay_command(log: Path, as_json: bool) -> None:
       fairlead-engine --scheduler slai --batch-log batches.jsonl
       fairlead simulate replay batches.jsonl
     """
-    with bad_input(), log.open(encoding="utf-8") as file:
+    with bad_input(), log.open(encoding="utf-8") as file, bad_input(str(log)):
         found = replay(file)
     same = found.difference is None
     if as_json:

@@ -1,6 +1,6 @@
 """Results for the eye: tables by rich."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -9,14 +9,15 @@ from fairlead_simulator.capacity import Capacity
 from fairlead_simulator.region import Load, RadBound, Region
 from fairlead_simulator.results import RunResult
 
-WIDTH_WITHOUT_TERMINAL = 180
+WIDTH_WITHOUT_TERMINAL = 200
 """Columns of a table that goes to a file or a pipe: nothing is cut."""
 
 
 def print_runs(runs: Sequence[RunResult]) -> None:
     """Print a row a run, times in seconds."""
     users = list(runs[0].figures.tbt)
-    table = Table("scheduler", title="TTFT: arrival to prefill completion; times in seconds", title_justify="left")
+    table = Table(title="TTFT: arrival to prefill completion; times in seconds", title_justify="left")
+    table.add_column("scheduler", overflow="fold")
     for name in ("req/s", "ended", "TTFT p50", "p90", "p99", "first token p50"):
         table.add_column(name, justify="right")
     for user in users:
@@ -62,14 +63,16 @@ def print_regions(regions: Sequence[Region], bound: RadBound, load: Load) -> Non
             rates = (vertex.prefill_tokens_per_ms, vertex.decode_tokens_per_ms)
             table.add_row(str(region.b_max), limit, *(f"{rate:.4f}" for rate in rates), batch)
         table.add_section()
-    say: Callable[[str], None] = lambda line: _console().print(line, highlight=False)  # noqa: E731 - one word for a line
-    _console().print(table)
-    say(f"load: {load.prompt_tokens:.1f} prompt and {load.output_tokens:.1f} output tokens per request")
-    for region in regions:
-        say(f"b_max {region.b_max}: stable below {region.requests_per_second:.3f} req/s")
-    tiles = f"full tiles of {bound.tile_tokens} tokens carry {bound.tokens_per_ms:.3f} tokens/ms"
-    say(f"{tiles}: no scheduler is stable above {bound.bound_requests_per_second:.3f} req/s,")
-    say(f"RAD is stable below {bound.padded_requests_per_second:.3f} req/s when every prompt fills its last tile")
+    console = _console()
+    console.print(table)
+    lines = [f"load: {load.prompt_tokens:.1f} prompt and {load.output_tokens:.1f} output tokens per request"]
+    lines += [f"b_max {region.b_max}: stable below {region.requests_per_second:.3f} req/s" for region in regions]
+    bounded = "and no scheduler more" if bound.bounds_every_scheduler else "larger batches more"
+    lines.append(
+        f"RAD: full tiles of {bound.tile_tokens} carry {bound.requests_per_second:.3f} req/s, {bounded}; "
+        f"{bound.padded_requests_per_second:.3f} when every prompt fills its last tile"
+    )
+    console.print("\n".join(lines), highlight=False)
 
 
 def _seconds(value: float | None) -> str:

@@ -198,4 +198,4 @@ class Workload:
             yield next((index for index, bound in enumerate(bounds) if drawn < bound), len(bounds) - 1)
 
     def _random(self, what: str) -> Random:
-        return Random(f"{self.seed} {what}")  # noqa: S311 - a workload, not secrets
+        return Random(f"{what}/{self.seed}")  # noqa: S311 - a workload, not secrets
