@@ -8,6 +8,7 @@ from fairlead_engine.batch_time import FAST, BatchTime
 from fairlead_engine.limits import Limits
 from fairlead_engine.mock.faults import Fault
 from fairlead_engine.schedulers import SCHEDULERS
+from fairlead_engine.types import Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +43,11 @@ class Settings:
             raise ValueError(
                 f"shutdown_timeout_seconds must be a number of at least 0, not {self.shutdown_timeout_seconds}"
             )
-        SCHEDULERS[self.scheduler](self.scheduler_options)
+        scheduler = SCHEDULERS[self.scheduler](self.scheduler_options)
         self._check_limits()
+        refusal = scheduler.refusal(Request("longest", self.max_model_len - 1, 1), self.limits)
+        if refusal is not None:
+            raise ValueError(f"max_model_len ({self.max_model_len}) allows prompts that never run: {refusal}")
 
     def _check_limits(self) -> None:
         budget_tokens = self.limits.max_num_batched_tokens

@@ -8,11 +8,13 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from fairlead_engine.__main__ import command as engine_command
 from fairlead_engine.__main__ import main
+from fairlead_simulator.replay import replay
 
 DEADLINE_SECONDS = 15
 
@@ -88,6 +90,10 @@ def test_a_port_in_use_is_one_clear_line_and_exit_code_2() -> None:
         (("--scheduler-option", "order"), "--scheduler-option must be NAME=VALUE, not 'order'"),
         (("--scheduler-option", "order=lifo"), "option order must be one of fcfs, spf, priority, not 'lifo'"),
         (("--scheduler-option", "chunk=1"), "scheduler sarathi has no option 'chunk'; its options: order"),
+        (
+            ("--scheduler", "vllm", "--max-num-batched-tokens", "512"),
+            "--max-model-len (8192) allows prompts that never run: this scheduler does not chunk",
+        ),
         (("--max-num-seqs", "600"), r"--max-num-batched-tokens (512) must be at least --max-num-seqs (600)"),
         (("--max-num-seqs", "0"), "--max-num-seqs must be at least 1, not 0"),
         (("--num-gpu-blocks", "100"), "--max-model-len (8192 tokens) does not fit into 100 KV blocks"),
@@ -97,6 +103,12 @@ def test_a_port_in_use_is_one_clear_line_and_exit_code_2() -> None:
         (("--max-model-len", "1"), "--max-model-len must be at least 2"),
         (("--engine-id", "b\ned"), "--engine-id must be printable ASCII"),
         (("--port", "eighty"), "'eighty' is not a valid integer"),
+        (("--lora-modules", "sql"), "--lora-modules must be NAME=VALUE, not 'sql'"),
+        (("--lora-modules", "mock=/x"), "--lora-modules: 'mock' is the name of a served model"),
+        (("--fault", "nope"), "--fault nope: unknown fault 'nope'; choose from slow-start, "),
+        (("--fault", "error=404"), "--fault error=404: error: the value (a status) must be at least 500"),
+        (("--scheduler", "orca", "--enable-prefix-caching"), "--enable-prefix-caching needs paged memory"),
+        (("--batch-log", "/no/such/folder/log"), "--batch-log /no/such/folder/log: No such file or directory"),
         (("--no-such-flag",), "No such option"),
         (("--host", "256.0.0.1"), "--host 256.0.0.1"),
     ],
@@ -113,6 +125,57 @@ def test_bad_input_is_one_line_that_names_the_flag_and_exit_code_2(
     assert printed.out == ""
 
 
+def test_a_crash_ends_the_process_with_the_status_that_was_asked_for() -> None:
+    body = b'{"prompt": "x", "max_tokens": 9, "stream": true}'
+    request = b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
+    with running("--fault", "crash=7,after=2") as (process, line):
+        address = line.split("http://")[1].split()[0].split(":")
+        with socket.create_connection((address[0], int(address[1])), timeout=DEADLINE_SECONDS) as connection:
+            connection.sendall(request)
+            received = b""
+            while data := connection.recv(65536):
+                received += data
+        assert process.wait(DEADLINE_SECONDS) == 7
+    assert received.count(b"data: ") == 2
+
+
+def test_connections_are_refused_while_the_engine_starts_slowly() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    started = time.monotonic()
+    with subprocess.Popen(
+        command("--port", str(port), "--fault", "slow-start=2"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection(("127.0.0.1", port), timeout=DEADLINE_SECONDS)
+            assert process.stdout is not None
+            assert "serves mock" in process.stdout.readline()
+            assert time.monotonic() - started > 2
+            socket.create_connection(("127.0.0.1", port), timeout=DEADLINE_SECONDS).close()
+        finally:
+            process.kill()
+
+
+def test_a_batch_log_of_the_process_replays_to_the_same_batches(tmp_path: Path) -> None:
+    log = tmp_path / "batches.jsonl"
+    body = b'{"prompt": ["a", "bcdefghij"], "max_tokens": 30, "ignore_eos": true}'
+    with running("--batch-log", str(log), "--scheduler", "slai", "--profile", "tiles-128") as (process, line):
+        address = line.split("http://")[1].split()[0]
+        request = urllib.request.Request(f"http://{address}/v1/completions", data=body, method="POST")
+        with urllib.request.urlopen(request, timeout=DEADLINE_SECONDS) as response:
+            assert response.status == 200
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(DEADLINE_SECONDS) == 0
+    replayed = replay(log.read_text().splitlines())
+    assert replayed.difference is None
+    assert (replayed.header.scheduler, replayed.requests) == ("slai", 2)
+    assert replayed.batches >= 30
+
+
 @pytest.mark.parametrize(
     "args",
     [
@@ -124,6 +187,11 @@ def test_bad_input_is_one_line_that_names_the_flag_and_exit_code_2(
 )
 def test_served_model_names_follow_one_flag_or_repeat_it(args: tuple[str, ...]) -> None:
     assert engine_command.make_context("fairlead-engine", list(args)).params["served_model_names"] == ("a", "b")
+
+
+def test_lora_modules_follow_one_flag_or_repeat_it() -> None:
+    args = ["--lora-modules", "sql=/a", "law=/b", "--port", "1"]
+    assert engine_command.make_context("fairlead-engine", args).params["lora_modules"] == ("sql=/a", "law=/b")
 
 
 def test_help_shows_every_flag_and_examples(capsys: pytest.CaptureFixture[str]) -> None:
