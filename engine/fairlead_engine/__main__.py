@@ -170,7 +170,7 @@ def command(
     logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     if log_level == "info":
         logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # its start-up lines; ours says it in one
-    with _lines_to(batch_log) as write, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with listener, _lines_to(batch_log) as write, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(settings, listener, ready, write))
 
 

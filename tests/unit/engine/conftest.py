@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 import uvloop
 
-from fairlead_engine.contract import ADMIN_REQUESTS_PATH
+from fairlead_engine.contract import ADMIN_FAULTS_PATH, ADMIN_REQUESTS_PATH
 from fairlead_engine.mock.engine import Engine
 from fairlead_engine.mock.server import Shutdown, listen, serve
 from fairlead_engine.mock.settings import Settings
@@ -92,6 +92,14 @@ class Mock:
 
     async def requests(self) -> dict[str, int]:
         return (await self.get(ADMIN_REQUESTS_PATH))[1]
+
+    async def until_hits(self, hits: int) -> None:
+        """Wait until the first fault has hit so many requests."""
+
+        async def hit() -> bool:
+            return bool((await self.get(ADMIN_FAULTS_PATH))[1]["faults"][0]["hits"] == hits)
+
+        await until(hit, f"the fault never hit {hits} requests")
 
     async def until(self, **expected: int) -> None:
         """Wait until the engine counts its requests as expected."""
