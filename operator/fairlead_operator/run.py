@@ -101,6 +101,7 @@ async def _lead(settings: Settings, client: ApiClient, metrics: Metrics, health:
                 registry=handlers.registry(store, queue),
                 settings=handlers.settings(),
                 standalone=True,
+                identity=settings.identity,  # type: ignore[arg-type] # a NewType of str that kopf does not export
                 clusterwide=not settings.namespaces,
                 namespaces=settings.namespaces,
             )
