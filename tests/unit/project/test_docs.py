@@ -1,17 +1,21 @@
 """Whatever a user can name has its line in the documentation: a table's row that begins with the name."""
 
+import ast
 import importlib.util
 import json
 import re
+import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+import yaml
 from documentation import DOCS, PAGES, ROOT, anchors, links, named_in_tables, prose
 from prometheus_client import CollectorRegistry
 
 from fairlead_operator.api.conditions import ConditionReason, ConditionType, EventReason, Phase
+from fairlead_operator.api.pool import parse_spec
 from fairlead_operator.contract import Metric as OperatorMetric
 from fairlead_operator.contract import Result
 from fairlead_operator.metrics import Metrics
@@ -211,3 +215,42 @@ def test_the_table_of_where_names_modules_that_exist() -> None:
     assert len(named) > 20
     missing = [path for part, path in named if not (ROOT / part / f"fairlead_{part}" / path).exists()]
     assert not missing
+
+
+def blocks(language: str) -> list[object]:
+    """Fenced blocks of a language, from every page."""
+    fence = re.compile(rf"^```{language}\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+    found = [(page, number, text) for page in PAGES for number, text in enumerate(fence.findall(page.read_text()))]
+    return [pytest.param(text, id=f"{page.relative_to(ROOT)} {number}") for page, number, text in found]
+
+
+@pytest.mark.parametrize("text", blocks("python"))
+def test_python_that_is_shown_is_python(text: str) -> None:
+    ast.parse(text)
+
+
+@pytest.mark.parametrize("text", blocks("sh"))
+def test_a_shell_command_that_is_shown_is_one(text: str) -> None:
+    commands = text.replace("<this repository>", "URL")
+    subprocess.run(["bash", "-n"], input=commands, text=True, check=True, timeout=10)
+
+
+@pytest.mark.parametrize("text", blocks("yaml"))
+def test_yaml_that_is_shown_is_a_pool_or_a_configuration_of_the_router(text: str) -> None:
+    shown = yaml.safe_load(text)
+    if "kind" in shown:
+        parse_spec(shown["spec"])
+    else:
+        RouterConfig.from_yaml(text)
+
+
+def test_the_operator_s_rights_are_told_exactly() -> None:
+    told = (ROOT / "SECURITY.md").read_text()
+    rows = [[cell.strip() for cell in line.split("|")[1:3]] for line in told.splitlines() if line.startswith("| `")]
+    rights = {resource: verbs for cell, verbs in rows for resource in re.findall(r"`([a-z/]+)`", cell)}
+    granted = {
+        resource: ", ".join(rule["verbs"])
+        for rule in yaml.safe_load((ROOT / "helm" / "fairlead" / "files" / "pool-rules.yaml").read_text())
+        for resource in rule["resources"]
+    }
+    assert rights == granted
