@@ -15,6 +15,7 @@ from fairlead_operator.api.pool import (
     GROUP,
     KIND,
     MAX_NAME_LENGTH,
+    NAME_PATTERN,
     PLURAL,
     VERSION,
     InferencePoolSpec,
@@ -127,7 +128,7 @@ def _pool_schema() -> Schema:
                 f"metadata.name must have at most {MAX_NAME_LENGTH} characters: its children's names are made from it",
             ),
             rule(
-                "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+                f"self.metadata.name.matches('{NAME_PATTERN}')",
                 "metadata.name must start with a letter and hold only lower-case letters, digits and dashes: "
                 "it names a Service",
             ),
@@ -193,11 +194,11 @@ def to_yaml() -> str:
 @click.command("crd")
 @click.option("--output", "-o", type=click.Path(path_type=Path, dir_okay=False), help="Write here, not to the screen.")
 def command(output: Path | None) -> None:
-    r"""Print the CustomResourceDefinition of InferencePool.
+    """Print the CustomResourceDefinition of InferencePool.
 
     \b
     fairlead crd | kubectl apply --server-side -f -
-    """
+    """  # noqa: D301 - click wants the control character
     if output is None:
         click.echo(to_yaml(), nl=False)
     else:
