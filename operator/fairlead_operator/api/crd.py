@@ -38,6 +38,7 @@ STATUS_SCHEMA: Schema = {
         "updatedReplicas": {"type": "integer", "description": "Engines of the current revision."},
         "drainingReplicas": {"type": "integer", "description": "Engines that are being removed."},
         "selector": {"type": "string", "description": "Label selector of the engine pods, for the scale subresource."},
+        "image": {"type": "string", "description": "Image of the engines: the spec's, or the default of their type."},
         "revision": {"type": "string", "description": "Hash of what an engine pod is made from."},
         "conditions": {
             "type": "array",
@@ -66,7 +67,7 @@ PRINTER_COLUMNS = [
     {"name": "Phase", "type": "string", "jsonPath": ".status.phase"},
     {"name": "Model", "type": "string", "jsonPath": ".spec.model.name"},
     {"name": "Engine", "type": "string", "jsonPath": ".spec.engine.type", "priority": 1},
-    {"name": "Image", "type": "string", "jsonPath": ".spec.engine.image", "priority": 1},
+    {"name": "Image", "type": "string", "jsonPath": ".status.image", "priority": 1},
     {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
 ]
 
