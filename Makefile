@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # Code that decides: pure, so every branch of it is tested.
-DECISIONS := fairlead_router.decisions fairlead_operator.plan
+DECISIONS := fairlead_engine.batching fairlead_engine.batch_time fairlead_engine.kv_memory fairlead_router.decisions fairlead_router.relay.sse fairlead_operator.plan fairlead_simulator.lengths
 BRANCH_COVERAGE := 95
 
 .DEFAULT_GOAL := help
@@ -27,7 +27,7 @@ $(STAMP): requirements/dev.txt pyproject.toml
 	@touch $@
 
 up: install ## Serve the quickstart pool on this machine, without a cluster; Ctrl-C stops it
-	@$(BIN)/fairlead up manifests/samples/quickstart.yaml
+	@$(BIN)/fairlead up manifests/samples/quickstart.yaml $(UP_ARGS)
 
 test: install ## Everything that gates, stage by stage, with the time each took
 	@.ci/stages lint types imports unit docs api e2e

@@ -30,7 +30,13 @@ from fairlead_operator.types import Images
 )
 @click.option("--lease-namespace", help="Namespace of the leader-election Lease. Default: no leader election.")
 @click.option("--kubeconfig", type=click.Path(path_type=Path, exists=True), help="How to reach a cluster from outside.")
-@click.option("--health-port", type=click.IntRange(1, 65535), default=HEALTH_PORT, show_default=True)
+@click.option(
+    "--health-port",
+    type=click.IntRange(1, 65535),
+    default=HEALTH_PORT,
+    show_default=True,
+    help="Port of /metrics, /health and /ready.",
+)
 @click.option(
     "--resync-seconds",
     type=click.FloatRange(min=1),
@@ -39,7 +45,11 @@ from fairlead_operator.types import Images
     help="Interval at which everything is listed anew, should an event have been missed.",
 )
 @click.option(
-    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
+    help="Least severe messages to log, on stderr.",
 )
 @click.version_option(package_name="fairlead")
 def main(  # noqa: PLR0913, PLR0917 - one parameter a flag
@@ -53,16 +63,16 @@ def main(  # noqa: PLR0913, PLR0917 - one parameter a flag
     resync_seconds: float,
     log_level: str,
 ) -> None:
-    r"""Run the Fairlead operator: it brings every InferencePool to its spec, and keeps it there.
+    """Run the Fairlead operator: it brings every InferencePool to its spec, and keeps it there.
 
     In a cluster it uses its pod's ServiceAccount. From outside, for development:
 
     \b
-      fairlead-operator --kubeconfig ~/.kube/config \
+      fairlead-operator --kubeconfig ~/.kube/config \\
           --engine-image fairlead-engine:dev --router-image fairlead-router:dev
 
     Each flag can also be given as an environment variable: --engine-image is FAIRLEAD_OPERATOR_ENGINE_IMAGE.
-    """
+    """  # noqa: D301 - click wants the control character
     logging.basicConfig(
         level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )

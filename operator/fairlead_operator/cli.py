@@ -39,12 +39,12 @@ def _entry_points() -> dict[str, EntryPoint]:
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="fairlead")
 def main() -> None:
-    r"""Fairlead: Kubernetes-native routing and scheduling for LLM inference.
+    """Fairlead: Kubernetes-native routing and scheduling for LLM inference.
 
     \b
       fairlead up manifests/samples/quickstart.yaml    a pool on this machine, no cluster needed
       fairlead crd | kubectl apply --server-side -f -  install the API
-    """
+    """  # noqa: D301 - click wants the control character
 
 
 if __name__ == "__main__":

@@ -32,3 +32,4 @@ class Result(StrEnum):
     UNAVAILABLE = "unavailable"
     CONFLICT = "conflict"
     GONE = "gone"
+    FAILED = "failed"

@@ -12,7 +12,7 @@ from typing import Any
 from fairlead_operator.api.conditions import EventReason
 from fairlead_operator.api.pool import API_VERSION, KIND, InvalidPoolError, Pool, parse_pool
 from fairlead_operator.contract import Result
-from fairlead_operator.errors import ConflictError, NameTakenError, RefusedError, UnavailableError
+from fairlead_operator.errors import ConflictError, NameTakenError, NotFoundError, RefusedError, UnavailableError
 from fairlead_operator.kube.api import BY_KIND, PODS, Api
 from fairlead_operator.kube.events import Events
 from fairlead_operator.metrics import Metrics
@@ -69,6 +69,15 @@ class Reconciler:
             except ConflictError as error:
                 logger.info("%s: changed under the plan, planning again: %s", key, error)
                 result, retry_seconds = Result.CONFLICT, 0.0
+            except NotFoundError as error:
+                logger.info("%s: gone under the plan: %s", key, error)
+                result, retry_seconds = Result.GONE, None
+            except RefusedError as error:
+                logger.warning("%s: the API server refuses: %s", key, error)
+                result, retry_seconds = Result.REFUSED, REFUSED_RETRY_SECONDS
+            except Exception:  # the one guard: a fault met in one pool must not stop the work on all others
+                logger.exception("%s: the reconcile failed", key)
+                result, retry_seconds = Result.FAILED, REFUSED_RETRY_SECONDS
         self._metrics.reconciles.labels(result).inc()
         return retry_seconds
 

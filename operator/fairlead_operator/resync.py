@@ -37,7 +37,6 @@ async def resync_for_ever(
             continue
         logger.debug("resynced")
         metrics.last_resync.set(time.time())
-        metrics.pools.set(len(list(store.pool_keys())))
         for key in store.pool_keys():
             queue.wake(key)
 

@@ -79,6 +79,7 @@ async def _lead(settings: Settings, client: ApiClient, metrics: Metrics, health:
     api = Api(client)
     reconciler = Reconciler(store, api, Events(api, settings.identity), metrics, settings.images)
     metrics.queue_depth.set_function(lambda: len(queue))
+    metrics.pools.set_function(lambda: len(store))
     metrics.leader.set(1)
     async with asyncio.TaskGroup() as tasks:
         helpers = [
@@ -101,6 +102,7 @@ async def _lead(settings: Settings, client: ApiClient, metrics: Metrics, health:
                 registry=handlers.registry(store, queue),
                 settings=handlers.settings(),
                 standalone=True,
+                identity=settings.identity,  # type: ignore[arg-type] # a NewType of str that kopf does not export
                 clusterwide=not settings.namespaces,
                 namespaces=settings.namespaces,
             )

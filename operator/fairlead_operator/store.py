@@ -20,6 +20,9 @@ class Store:
         self._pools: dict[Key, Manifest] = {}
         self._children: dict[Key, dict[ChildKey, Manifest]] = {}
 
+    def __len__(self) -> int:
+        return len(self._pools)
+
     def pool_keys(self) -> Iterator[Key]:
         """Give the key of every pool."""
         return iter(list(self._pools))

@@ -5,6 +5,7 @@ the types below, so what the API server accepts the router can honour.
 """
 
 import re
+from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
 import yaml
@@ -73,6 +74,22 @@ class ServiceClass(Strict):
     )
 
 
+def check_classes(classes: Sequence[ServiceClass]) -> None:
+    """Refuse a declaration in which a class is not found by its name, or two are the default.
+
+    Raises
+    ------
+    ValueError
+        The message says what is wrong with `classes`.
+
+    """
+    names = [service_class.name for service_class in classes]
+    if len(set(names)) != len(names):
+        raise ValueError(f"classes: every name must be unique, not {names}")
+    if sum(service_class.default for service_class in classes) > 1:
+        raise ValueError("classes: at most one class may have default: true")
+
+
 class Timeouts(Strict):
     """Limits on what the router waits for."""
 
@@ -117,11 +134,7 @@ class RouterConfig(Strict):
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:
-        names = [service_class.name for service_class in self.classes]
-        if len(set(names)) != len(names):
-            raise ValueError(f"classes: every name must be unique, not {names}")
-        if sum(service_class.default for service_class in self.classes) > 1:
-            raise ValueError("classes: at most one class may have default: true")
+        check_classes(self.classes)
         uids = [endpoint.uid for endpoint in self.endpoints]
         if len(set(uids)) != len(uids):
             raise ValueError(f"endpoints: every uid must be unique, not {uids}")

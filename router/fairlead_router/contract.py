@@ -86,7 +86,7 @@ class Reason(StrEnum):
     ENGINE_DISCONNECTED = "engine_disconnected"
     """The engine was lost in the middle of its answer (502 when nothing had been relayed yet)."""
     FIRST_BYTE_TIMEOUT = "first_byte_timeout"
-    """The engine sent no byte of an answer within `timeouts.firstByte` (504)."""
+    """The engine sent no byte of a streamed answer within `timeouts.firstByte` (504)."""
     INTER_TOKEN_TIMEOUT = "inter_token_timeout"  # noqa: S105 - a reason, not a password
     """The engine was silent inside its answer for longer than `timeouts.interToken`."""
     TOTAL_TIMEOUT = "total_timeout"

@@ -21,13 +21,13 @@ def simulate() -> None:
 @click.option("--seed", type=int, default=1, show_default=True, help="The same seed gives the same trace.")
 @click.option("--output", "-o", type=click.File("w", lazy=True, atomic=True), default="-", help="Default: the screen.")
 def lengths(requests: int, seed: int, output: TextIO) -> None:
-    r"""Write a trace of prompt and output lengths, as CSV, like those of ShareGPT conversations.
+    """Write a trace of prompt and output lengths, as CSV, like those of ShareGPT conversations.
 
     \b
       fairlead simulate lengths --requests 500 --seed 7 -o trace.csv
 
     Columns: num_prefill_tokens, num_decode_tokens.
-    """
+    """  # noqa: D301 - click wants the control character
     write_csv(take(requests, seed), output)
 
 

@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[2]
 AIRGAP = ROOT / "tests" / "e2e" / "airgap"
 KIND_CONFIG = ROOT / "tests" / "e2e" / "kind.yaml"
 AUDIT_POLICY = ROOT / "tests" / "e2e" / "audit-policy.yaml"
+TOOL_CACHE = Path(os.environ.get("FAIRLEAD_KIND_CACHE") or Path.home() / ".cache" / "fairlead-kind") / "bin"
 KUBECONFIG = ROOT / ".cache" / "e2e" / "kubeconfig"
 
 NAME = "fairlead-e2e"
@@ -129,7 +130,7 @@ def tools(progress: Progress) -> dict[str, str]:
     environment = {**os.environ, "KUBECONFIG": str(KUBECONFIG), "DOCKER_BUILDKIT": "1"}
     if check():
         return environment
-    if not (Path.home() / ".cache" / "fairlead-kind" / "bin" / "kind").exists():
+    if not (TOOL_CACHE / "kind").exists():
         progress("no image registry answers: Kubernetes and a node image are built here once, about 12 minutes")
     _airgap_up(environment, progress)
     exported = run("bash", "-c", f'eval "$({AIRGAP}/env)"; env -0', environment=environment)
@@ -234,7 +235,7 @@ def _load(environment: Mapping[str, str], images: Iterable[str]) -> None:
 def down() -> None:
     """Delete the cluster; images and caches stay."""
     environment = {**os.environ, "KUBECONFIG": str(KUBECONFIG)}
-    environment["PATH"] = f"{Path.home() / '.cache' / 'fairlead-kind' / 'bin'}:{environment['PATH']}"
+    environment["PATH"] = f"{TOOL_CACHE}:{environment['PATH']}"
     run("kind", "delete", "cluster", "--name", NAME, environment=environment)
 
 

@@ -47,11 +47,13 @@ def release(cluster: Cluster) -> Release:
 
 
 @pytest.fixture
-def operator(release: Release) -> Release:
-    """The operator at work, also after a test that uninstalled it."""
+def operator(release: Release) -> Iterator[Release]:
+    """The operator at work, also after a test that uninstalled it; it must not crash in any test."""
     if not release.installed:
         release.install()
-    return release
+    yield release
+    if release.installed:
+        assert release.restarts() == 0, "the operator crashed; see its log: kubectl logs --previous"
 
 
 @pytest.fixture

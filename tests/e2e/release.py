@@ -38,6 +38,13 @@ class Release:
         listed = self.kubectl("get", "pods", selector, "--sort-by=.metadata.creationTimestamp", "--output=name")
         return listed.split()[-1].removeprefix("pod/")
 
+    def restarts(self) -> int:
+        """How often the operator's container was started anew: each is a crash."""
+        statuses = self.kubectl(
+            "get", "pod", self.operator_pod(), "--output=jsonpath={.status.containerStatuses[*].restartCount}"
+        )
+        return int(statuses or 0)
+
     def kubectl(self, *arguments: str) -> str:
         return self.cluster.run("kubectl", "--namespace", OPERATOR_NAMESPACE, *arguments)
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from itertools import pairwise
 from statistics import median
+from typing import Any
 
 import pytest
 from cluster import COMPONENTS, ROOT, Cluster
@@ -27,7 +28,7 @@ def gaps(arrivals: list[float]) -> list[float]:
     return [later - earlier for earlier, later in pairwise(arrivals)]
 
 
-def assert_streamed(record: dict, direct_gap_seconds: float) -> None:
+def assert_streamed(record: dict[str, Any], direct_gap_seconds: float) -> None:
     """Every token came by itself, spaced as by an engine asked directly, and the answer says how it ended."""
     assert record["error"] is None
     assert record["finish_reason"] == "length"

@@ -3,6 +3,7 @@
 import json
 import urllib.error
 import urllib.request
+from typing import Any
 
 import pytest
 from cluster import NODE
@@ -24,7 +25,7 @@ def running(namespace: Namespace) -> dict[str, int]:
     return {name: int(namespace.engine_metric(name, RUNNING)) for name in sorted(namespace.engine_names())}
 
 
-def post(port: int, body: bytes) -> tuple[int, dict]:
+def post(port: int, body: bytes) -> tuple[int, Any]:
     request = urllib.request.Request(
         f"http://127.0.0.1:{port}/v1/chat/completions", data=body, headers={"content-type": "application/json"}
     )

@@ -43,12 +43,20 @@ def links(page: Path) -> list[str]:
 
 
 @cache
-def named_in_tables() -> frozenset[str]:
-    """Everything that the documentation gives a line: the code spans in the first cell of the tables' rows."""
+def named_in_tables(*pages: Path, section: str = "") -> frozenset[str]:
+    """Everything that the pages give a line: the code spans in the first cell of tables' rows, all or in one section."""
     names: set[str] = set()
-    for page in PAGES:
-        for line in prose(page).splitlines():
+    for page in pages:
+        for line in _section(page, section).splitlines():
             if line.startswith("|"):
                 first = re.split(r"(?<!\\)\|", line)[1]
                 names.update(span for text in CODE_SPAN.findall(first) for span in (text, *text.split()))
     return frozenset(names)
+
+
+def _section(page: Path, title: str) -> str:
+    """A page's prose, or the part of it under a heading of the second level."""
+    if not title:
+        return prose(page)
+    parts = re.split(r"^## +(.+?) *$", prose(page), flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))[title]

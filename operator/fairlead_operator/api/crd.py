@@ -15,6 +15,7 @@ from fairlead_operator.api.pool import (
     GROUP,
     KIND,
     MAX_NAME_LENGTH,
+    NAME_PATTERN,
     PLURAL,
     VERSION,
     InferencePoolSpec,
@@ -37,6 +38,7 @@ STATUS_SCHEMA: Schema = {
         "updatedReplicas": {"type": "integer", "description": "Engines of the current revision."},
         "drainingReplicas": {"type": "integer", "description": "Engines that are being removed."},
         "selector": {"type": "string", "description": "Label selector of the engine pods, for the scale subresource."},
+        "image": {"type": "string", "description": "Image of the engines: the spec's, or the default of their type."},
         "revision": {"type": "string", "description": "Hash of what an engine pod is made from."},
         "conditions": {
             "type": "array",
@@ -65,7 +67,7 @@ PRINTER_COLUMNS = [
     {"name": "Phase", "type": "string", "jsonPath": ".status.phase"},
     {"name": "Model", "type": "string", "jsonPath": ".spec.model.name"},
     {"name": "Engine", "type": "string", "jsonPath": ".spec.engine.type", "priority": 1},
-    {"name": "Image", "type": "string", "jsonPath": ".spec.engine.image", "priority": 1},
+    {"name": "Image", "type": "string", "jsonPath": ".status.image", "priority": 1},
     {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
 ]
 
@@ -127,7 +129,7 @@ def _pool_schema() -> Schema:
                 f"metadata.name must have at most {MAX_NAME_LENGTH} characters: its children's names are made from it",
             ),
             rule(
-                "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+                f"self.metadata.name.matches('{NAME_PATTERN}')",
                 "metadata.name must start with a letter and hold only lower-case letters, digits and dashes: "
                 "it names a Service",
             ),
@@ -193,11 +195,11 @@ def to_yaml() -> str:
 @click.command("crd")
 @click.option("--output", "-o", type=click.Path(path_type=Path, dir_okay=False), help="Write here, not to the screen.")
 def command(output: Path | None) -> None:
-    r"""Print the CustomResourceDefinition of InferencePool.
+    """Print the CustomResourceDefinition of InferencePool.
 
     \b
     fairlead crd | kubectl apply --server-side -f -
-    """
+    """  # noqa: D301 - click wants the control character
     if output is None:
         click.echo(to_yaml(), nl=False)
     else:

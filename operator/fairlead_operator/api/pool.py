@@ -2,14 +2,24 @@
 
 The CustomResourceDefinition is generated from these types (`crd.py`) and the operator parses with them, so the schema
 that the API server enforces and the one the operator relies on cannot drift apart. Rules across fields are CEL
-expressions beside the type they are about: the API server refuses what breaks them, with the message given here.
+expressions beside the type they are about: the API server refuses what breaks them, with the message given here. Each stands beside
+a validator of the same rule, for manifests that no API server has seen (`fairlead up`); one table tests both.
 """
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, ValidationError, model_validator
 
-from fairlead_router.config import ModelName, Name, PolicyName, RouterConfig, ServiceClass, Strict, Timeouts
+from fairlead_operator.api.quantity import quantity
+from fairlead_router.config import (
+    ModelName,
+    PolicyName,
+    RouterConfig,
+    ServiceClass,
+    Strict,
+    Timeouts,
+    check_classes,
+)
 
 GROUP = "fairlead.dev"
 VERSION = "v1alpha1"
@@ -19,6 +29,9 @@ API_VERSION = f"{GROUP}/{VERSION}"
 
 MAX_NAME_LENGTH = 40
 """Leaves room for the suffixes of the pool's children in a DNS label of 63 characters."""
+
+NAME_PATTERN = "^[a-z]([-a-z0-9]*[a-z0-9])?$"
+"""A pool names a Service, which must start with a letter."""
 
 RESERVED_ENGINE_FLAGS = ("--model", "--served-model-name", "--host", "--port", "--shutdown-timeout")
 """Set from the spec; the same flag in `engine.args` would contradict it."""
@@ -34,6 +47,11 @@ def validations(*rules: dict[str, str]) -> ConfigDict:
     return ConfigDict(json_schema_extra={"x-kubernetes-validations": [dict(rule) for rule in rules]})
 
 
+def _is_quantity(value: int | str) -> int | str:
+    quantity(str(value))
+    return value
+
+
 Quantity = Annotated[
     int | str,
     Field(
@@ -44,6 +62,7 @@ Quantity = Annotated[
             "pattern": r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$",
         }
     ),
+    AfterValidator(_is_quantity),
 ]
 Argument = Annotated[str, Field(min_length=1, max_length=1024)]
 ResourceName = Annotated[str, Field(max_length=253)]
@@ -71,6 +90,14 @@ class ModelSpec(Strict):
         json_schema_extra={"x-kubernetes-list-type": "set"},
     )
 
+    @model_validator(mode="after")
+    def _aliases_are_other_names(self) -> Self:
+        if self.name in self.aliases:
+            raise ValueError("aliases must not repeat the model's name")
+        if len(set(self.aliases)) != len(self.aliases):
+            raise ValueError(f"aliases must be unique, not {list(self.aliases)}")
+        return self
+
     @property
     def served_names(self) -> tuple[str, ...]:
         """Every name under which clients may ask for the model, the main one first."""
@@ -94,6 +121,14 @@ class Resources(Strict):
     limits: dict[ResourceName, Quantity] | None = Field(
         default=None, max_length=8, description="What the engine may use at most; GPUs go here: nvidia.com/gpu: 1."
     )
+
+    @model_validator(mode="after")
+    def _requests_within_limits(self) -> Self:
+        for name, amount in (self.requests or {}).items():
+            limit = (self.limits or {}).get(name, amount)
+            if quantity(str(amount)) > quantity(str(limit)):
+                raise ValueError(f"requests must not exceed limits: {name} {amount} > {limit}")
+        return self
 
 
 class EngineSpec(Strict):
@@ -125,6 +160,13 @@ class EngineSpec(Strict):
         json_schema_extra={"x-kubernetes-list-type": "atomic"},
     )
     resources: Resources = Field(default_factory=Resources, description="Compute resources of one engine.")
+
+    @model_validator(mode="after")
+    def _arguments_do_not_contradict(self) -> Self:
+        for argument in self.args:
+            if argument.split("=")[0] in RESERVED_ENGINE_FLAGS:
+                raise ValueError(f"args must not contain {argument}: Fairlead sets it from the spec")
+        return self
 
 
 class RouterServiceSpec(Strict):
@@ -185,6 +227,7 @@ class InferencePoolSpec(Strict):
             raise ValueError("model.uri is required by engine.type vllm")
         if self.engine.type == "mock" and self.model.uri is not None:
             raise ValueError("model.uri must not be set with engine.type mock, which has no weights")
+        check_classes(self.classes)
         return self
 
     def router_config(self, pool: str) -> RouterConfig:
@@ -201,7 +244,7 @@ class InferencePoolSpec(Strict):
 class Pool(Strict):
     """An `InferencePool` as the operator plans for it."""
 
-    name: Name = Field(max_length=MAX_NAME_LENGTH)
+    name: str = Field(pattern=NAME_PATTERN, max_length=MAX_NAME_LENGTH)
     namespace: str
     uid: str
     generation: int
@@ -234,7 +277,7 @@ def describe(error: ValidationError, prefix: str) -> str:
         path = ".".join([prefix, *(str(part) for part in problem["loc"])])
         value = problem["input"]
         shown = "" if isinstance(value, dict | list) else f" (found {value!r})"
-        lines.append(f"{path}: {problem['msg']}{shown}")
+        lines.append(f"{path}: {problem['msg'].removeprefix('Value error, ')}{shown}")
     return "\n".join(lines)
 
 

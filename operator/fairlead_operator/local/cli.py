@@ -28,7 +28,7 @@ Port = click.IntRange(1, 65535)
 @click.option("--admin-port", type=Port, default=ADMIN_PORT, show_default=True, help="Port of the router's metrics.")
 @click.option("--log-dir", type=click.Path(path_type=Path, file_okay=False), help="Keep log files here. Default: /tmp.")
 def up(manifest: Path, port: int, admin_port: int, log_dir: Path | None) -> None:
-    r"""Run the InferencePool of MANIFEST on this machine, as processes; no cluster is needed.
+    """Run the InferencePool of MANIFEST on this machine, as processes; no cluster is needed.
 
     The same spec and the same plan as in a cluster: engines are started, replaced when the file is edited, restarted
     when they crash. When the pool answers, a curl line to try is printed. Ctrl-C stops everything.
@@ -36,7 +36,7 @@ def up(manifest: Path, port: int, admin_port: int, log_dir: Path | None) -> None
     \b
       fairlead up manifests/samples/quickstart.yaml
       fairlead up pool.yaml --port 9000 --admin-port 9001 --log-dir logs
-    """
+    """  # noqa: D301 - click wants the control character
     try:
         pool = read_pool(manifest)
         program(engine_command(pool.spec, host="", port=0)[0])

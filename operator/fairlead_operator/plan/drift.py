@@ -9,29 +9,24 @@ manifest. Two questions find every drift that matters:
   remove what another manager owns: `adopted` says how it becomes ours to remove.
 """
 
-import re
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
 from typing import Any
 
+from fairlead_operator.api.quantity import quantity
 from fairlead_operator.plan.metadata import MANAGED_BY
 from fairlead_operator.types import Manifest
 
 OWNED_PARTS = ("f:spec", "f:data", "f:binaryData", "f:rules", "f:subjects", "f:automountServiceAccountToken")
 """Parts of a child, as managed fields name them, in which no other manager has a say."""
 
+USERS_PART = ("f:template", "f:metadata", "f:annotations")
+"""A user's after all, inside a spec: `kubectl rollout restart` works by an annotation of the template."""
+
 CONTROLLERS = frozenset({"kube-controller-manager", "kubelet", "kube-scheduler"})
 """Managers that are part of Kubernetes and write into specs by design, such as a Service's node ports."""
 
 QUANTITIES = frozenset({"requests", "limits"})
 """Fields whose values are quantities, which the API server rewrites."""
-
-UNITS = {
-    "": Decimal(1),
-    "m": Decimal("0.001"),
-    **{unit: Decimal(1000) ** power for power, unit in enumerate("kMGTP", start=1)},
-    **{f"{unit}i": Decimal(1024) ** power for power, unit in enumerate("KMGTP", start=1)},
-}
 
 LIST_KEYS = ("name", "containerPort", "port", "uid", "topologyKey")
 """Fields by which Kubernetes identifies the items of the lists that a child declares."""
@@ -53,14 +48,6 @@ def _field_differs(name: str, declared: Any, live: Mapping[str, Any]) -> bool:
             amount not in found or quantity(value) != quantity(found[amount]) for amount, value in declared.items()
         )
     return differs(declared, live.get(name)) and not (declared == {} and name not in live)
-
-
-def quantity(text: str) -> Decimal:
-    """Convert a Kubernetes quantity to a number: the API server rewrites `1000m` to `1` and `1024Mi` to `1Gi`."""
-    match = re.fullmatch(r"([0-9.]+)([a-zA-Z]*)", text)
-    if match is None or match[2] not in UNITS:
-        raise ValueError(f"not a quantity: {text!r}; for example 500m, 2 or 16Gi")
-    return Decimal(match[1]) * UNITS[match[2]]
 
 
 def _items_differ(declared: Sequence[Any], live: Sequence[Any]) -> bool:
@@ -99,7 +86,18 @@ def adopted(live: Manifest) -> list[dict[str, Any]]:
 def _is_foreign(entry: Mapping[str, Any]) -> bool:
     if entry.get("manager") in {MANAGED_BY, *CONTROLLERS} or entry.get("subresource") == "status":
         return False
-    return any(part in entry.get("fieldsV1", {}) for part in OWNED_PARTS)
+    fields = entry.get("fieldsV1", {})
+    owned = [fields[part] for part in OWNED_PARTS if part in fields]
+    return any(not part or _without(part, USERS_PART) for part in owned)  # an empty part is owned as a whole
+
+
+def _without(fields: Mapping[str, Any], path: Sequence[str]) -> dict[str, Any]:
+    """Leave out the field at `path`, and the parents that hold nothing else."""
+    first, *rest = path
+    if first not in fields:
+        return dict(fields)
+    left = _without(fields[first], rest) if rest else {}
+    return {name: left if name == first else part for name, part in fields.items() if name != first or left}
 
 
 def _merged(entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from fairlead_operator.api.pool import Pool
 from fairlead_operator.plan.drift import adopted, differs, meddled
-from fairlead_operator.plan.engine_pod import engine_pod, revision
+from fairlead_operator.plan.engine_pod import engine_image, engine_pod, revision
 from fairlead_operator.plan.engines import plan_engines
 from fairlead_operator.plan.observed import Observed, engine_of
 from fairlead_operator.plan.router_children import router_children
@@ -49,7 +49,10 @@ def plan_pool(pool: Pool, observed: Observed, previous: Mapping[str, Any], image
     engines = [engine_of(pod) for pod in observed.pods]
     current = revision(pool, images)
     engine_plan = plan_engines(pool.name, pool.spec.replicas, current, engines)
-    status = pool_status(pool, observed, engines, current, previous, now)
+    status = {
+        **pool_status(pool, observed, engines, current, previous, now),
+        "image": engine_image(pool.spec.engine, images),
+    }
     return Plan(
         apply=(
             *_children(pool, observed, images),

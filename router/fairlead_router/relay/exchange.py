@@ -38,7 +38,7 @@ FAREWELL_SECONDS = 5.0
 """What a client gets to take the error that ends its answer."""
 
 _INTERRUPTIONS = {
-    Reason.FIRST_BYTE_TIMEOUT: "the engine sent no byte of an answer within timeouts.firstByte",
+    Reason.FIRST_BYTE_TIMEOUT: "the engine sent no byte of its stream within timeouts.firstByte",
     Reason.INTER_TOKEN_TIMEOUT: "the engine was silent inside its answer for longer than timeouts.interToken",
     Reason.TOTAL_TIMEOUT: "the request took longer than timeouts.total",
     Reason.SHUTTING_DOWN: "the router is stopping and could not wait for the end of this answer",

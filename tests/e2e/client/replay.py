@@ -55,8 +55,8 @@ async def replay(client: AsyncOpenAI, model: str, row: Row) -> dict[str, Any]:
             if chunk.usage:
                 record["got"] = [chunk.usage.prompt_tokens, chunk.usage.completion_tokens]
             for choice in chunk.choices:
-                record["chunks"] += bool(choice.text)
-                record["finish_reason"] = choice.finish_reason or record["finish_reason"]
+                record["chunks"] += 1
+                record["finish_reason"] = choice.finish_reason
     except APIError as error:
         record["error"] = str(error)
     return record

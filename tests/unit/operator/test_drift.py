@@ -73,6 +73,7 @@ FOREIGN = entry("kubectl-edit", "Update", {"f:spec": {"f:selector": {"f:b": {}}}
 HARMLESS = [
     entry("kube-controller-manager", "Update", {"f:spec": {"f:x": {}}}),
     entry("kubectl", "Update", {"f:status": {"f:x": {}}}, subresource="status"),
+    entry("kubectl-rollout", "Update", {"f:spec": {"f:template": {"f:metadata": {"f:annotations": {"f:at": {}}}}}}),
     entry("kubectl-label", "Update", {"f:metadata": {"f:labels": {"f:team": {}}}}),
 ]
 
@@ -85,7 +86,16 @@ def test_a_foreign_field_in_the_spec_is_meddling() -> None:
     assert meddled(live(OURS, FOREIGN))
 
 
-def test_controllers_status_and_labels_are_no_meddling() -> None:
+def test_an_emptied_list_of_rules_is_meddling() -> None:
+    assert meddled(live(OURS, entry("kubectl-edit", "Update", {"f:rules": {}})))
+
+
+def test_a_label_in_the_template_is_meddling_even_beside_an_annotation() -> None:
+    both = {"f:annotations": {"f:at": {}}, "f:labels": {"f:x": {}}}
+    assert meddled(live(OURS, entry("x", "Update", {"f:spec": {"f:template": {"f:metadata": both}}})))
+
+
+def test_controllers_status_labels_and_restarts_are_no_meddling() -> None:
     assert not meddled(live(OURS, *HARMLESS))
 
 

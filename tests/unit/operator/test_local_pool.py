@@ -149,6 +149,11 @@ BAD_MANIFESTS = {
     "another version": (MANIFEST.replace("v1alpha1", "v2"), "apiVersion: must be fairlead.dev/v1alpha1"),
     "a wrong value": (MANIFEST.replace("replicas: 2", "replicas: -1"), "spec.replicas: "),
     "an unknown field": (MANIFEST.replace("replicas", "replica"), "spec.replica: "),
+    "two defaults": (
+        MANIFEST + "  classes: [{name: a, default: true}, {name: b, default: true}]\n",
+        "spec: classes: at most one class may have default: true",
+    ),
+    "a flag that Fairlead sets": (MANIFEST.replace("{type: mock}", "{type: mock, args: [--port=1]}"), "spec.engine: "),
     "a program that is missing": (
         MANIFEST.replace("{name: mock}", "{name: m, uri: hf://o/m}").replace("type: mock", "type: vllm"),
         "vllm is not installed here",

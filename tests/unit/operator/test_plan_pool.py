@@ -48,6 +48,11 @@ def test_a_settled_pool_with_its_status_needs_nothing() -> None:
     assert plan(SETTLED, status).empty
 
 
+def test_the_status_tells_the_image_that_engines_really_run() -> None:
+    assert (FIRST.status or {})["image"] == IMAGES.engine
+    assert (plan(Observed(), engine={"type": "mock", "image": "mine:1"}).status or {})["image"] == "mine:1"
+
+
 def test_a_changed_child_is_applied_again() -> None:
     key = ChildKey("ConfigMap", "chat-router")
     edited = {**SETTLED.children[key], "data": {"config.yaml": "x"}}

@@ -1,18 +1,21 @@
 """Whatever a user can name has its line in the documentation: a table's row that begins with the name."""
 
+import ast
 import importlib.util
 import json
 import re
+import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 
-import click
 import pytest
+import yaml
 from documentation import DOCS, PAGES, ROOT, anchors, links, named_in_tables, prose
 from prometheus_client import CollectorRegistry
 
 from fairlead_operator.api.conditions import ConditionReason, ConditionType, EventReason, Phase
+from fairlead_operator.api.pool import parse_spec
 from fairlead_operator.contract import Metric as OperatorMetric
 from fairlead_operator.contract import Result
 from fairlead_operator.metrics import Metrics
@@ -48,7 +51,7 @@ def exposed(registry: CollectorRegistry) -> Iterable[str]:
 
 METRICS = sorted({*exposed(Telemetry(RouterConfig(), lambda: ()).registry), *exposed(Metrics().registry)})
 FLAGS = [
-    pytest.param(command, flag, id=f"{name} {flag}")
+    (name, flag)
     for name, command in REFERENCE.commands()
     for option in REFERENCE.flags(command)
     for flag in (*option.opts, *option.secondary_opts)
@@ -56,8 +59,16 @@ FLAGS = [
 TARGETS = re.findall(r"^([a-z][a-z0-9-]*):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
 
-def assert_has_a_line(name: str) -> None:
-    assert name in named_in_tables(), f"no table of the documentation has a row that begins with `{name}`"
+API = (DOCS / "api.md", REFERENCE.FOLDER / "inferencepool.md")
+OPERATOR, ROUTER, ENGINE = DOCS / "operator.md", DOCS / "router.md", DOCS / "engine.md"
+COMMANDS = REFERENCE.FOLDER / "commands.md"
+OWN_PAGES = {"fairlead-router": (ROUTER, "Flags of `fairlead-router`"), "fairlead-engine": (ENGINE, "Flags")}
+"""Pages that explain a command's flags beside the generated reference."""
+
+
+def assert_has_a_line(name: str, *pages: Path, section: str = "") -> None:
+    where = ", ".join(page.name for page in pages) + (f", section {section}" if section else "")
+    assert name in named_in_tables(*pages, section=section), f"{where}: no table has a row that begins with `{name}`"
 
 
 @pytest.mark.parametrize("page", list(REFERENCE.PAGES))
@@ -68,12 +79,12 @@ def test_a_generated_page_is_up_to_date(page: str) -> None:
 
 @pytest.mark.parametrize("field", [*fields("spec"), *fields("status")])
 def test_a_field_of_the_api_is_documented(field: str) -> None:
-    assert_has_a_line(field)
+    assert_has_a_line(field, *API)
 
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_a_metric_is_documented(metric: str) -> None:
-    assert_has_a_line(metric)
+    assert_has_a_line(metric, ROUTER if metric.startswith("fairlead_router_") else OPERATOR, section="Metrics")
 
 
 def test_every_metric_of_the_contracts_is_among_them() -> None:
@@ -81,14 +92,34 @@ def test_every_metric_of_the_contracts_is_among_them() -> None:
     assert exposed_names == {metric.value for metric in (*RouterMetric, *OperatorMetric)}
 
 
-@pytest.mark.parametrize("reason", [*Reason, *ConditionReason, *ConditionType, *EventReason, *Phase, *Result])
-def test_a_reason_type_or_phase_is_documented(reason: str) -> None:
-    assert_has_a_line(reason)
+@pytest.mark.parametrize("reason", list(Reason))
+def test_a_reason_of_the_router_is_documented(reason: str) -> None:
+    assert_has_a_line(reason, ROUTER, section="Reasons and errors")
 
 
-@pytest.mark.parametrize("name", [*Label, *Annotation, *Header])
-def test_a_label_annotation_or_header_is_documented(name: str) -> None:
-    assert_has_a_line(name)
+@pytest.mark.parametrize("word", [*ConditionType, *ConditionReason, *Phase])
+def test_a_condition_reason_or_phase_of_a_pool_is_documented(word: str) -> None:
+    assert_has_a_line(word, OPERATOR, section="Conditions")
+
+
+@pytest.mark.parametrize("reason", list(EventReason))
+def test_the_reason_of_an_event_is_documented(reason: str) -> None:
+    assert_has_a_line(reason, OPERATOR, section="Events")
+
+
+@pytest.mark.parametrize("result", list(Result))
+def test_the_result_of_a_reconcile_is_documented(result: str) -> None:
+    assert_has_a_line(result, OPERATOR, section="Metrics")
+
+
+@pytest.mark.parametrize("name", [*Label, *Annotation])
+def test_a_label_or_annotation_is_documented(name: str) -> None:
+    assert_has_a_line(name, *API)
+
+
+@pytest.mark.parametrize("name", list(Header))
+def test_a_header_is_documented(name: str) -> None:
+    assert_has_a_line(name, ROUTER, section="Headers")
 
 
 @pytest.mark.parametrize("value", [*EndpointState, *RetryReason, *Verdict, *Component])
@@ -97,18 +128,21 @@ def test_a_value_of_a_label_is_said_somewhere(value: str) -> None:
 
 
 @pytest.mark.parametrize(("command", "flag"), FLAGS)
-def test_a_flag_is_documented_and_explained(command: click.Command, flag: str) -> None:
-    assert_has_a_line(flag)
+def test_a_flag_is_documented(command: str, flag: str) -> None:
+    assert_has_a_line(flag, COMMANDS, section=command)
+    if command in OWN_PAGES and flag not in {"-h", "--help"}:
+        page, section = OWN_PAGES[command]
+        assert_has_a_line(flag, page, section=section)
 
 
 @pytest.mark.parametrize("value", [path for path, _ in REFERENCE.chart_values()])
 def test_a_value_of_the_chart_is_documented(value: str) -> None:
-    assert_has_a_line(value)
+    assert_has_a_line(value, REFERENCE.FOLDER / "helm-values.md")
 
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_a_make_target_is_documented(target: str) -> None:
-    assert_has_a_line(f"make {target}")
+    assert_has_a_line(f"make {target}", DOCS / "development.md", section="Make targets")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -181,3 +215,42 @@ def test_the_table_of_where_names_modules_that_exist() -> None:
     assert len(named) > 20
     missing = [path for part, path in named if not (ROOT / part / f"fairlead_{part}" / path).exists()]
     assert not missing
+
+
+def blocks(language: str) -> list[object]:
+    """Fenced blocks of a language, from every page."""
+    fence = re.compile(rf"^```{language}\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+    found = [(page, number, text) for page in PAGES for number, text in enumerate(fence.findall(page.read_text()))]
+    return [pytest.param(text, id=f"{page.relative_to(ROOT)} {number}") for page, number, text in found]
+
+
+@pytest.mark.parametrize("text", blocks("python"))
+def test_python_that_is_shown_is_python(text: str) -> None:
+    ast.parse(text)
+
+
+@pytest.mark.parametrize("text", blocks("sh"))
+def test_a_shell_command_that_is_shown_is_one(text: str) -> None:
+    commands = text.replace("<this repository>", "URL")
+    subprocess.run(["bash", "-n"], input=commands, text=True, check=True, timeout=10)
+
+
+@pytest.mark.parametrize("text", blocks("yaml"))
+def test_yaml_that_is_shown_is_a_pool_or_a_configuration_of_the_router(text: str) -> None:
+    shown = yaml.safe_load(text)
+    if "kind" in shown:
+        parse_spec(shown["spec"])
+    else:
+        RouterConfig.from_yaml(text)
+
+
+def test_the_operator_s_rights_are_told_exactly() -> None:
+    told = (ROOT / "SECURITY.md").read_text()
+    rows = [[cell.strip() for cell in line.split("|")[1:3]] for line in told.splitlines() if line.startswith("| `")]
+    rights = {resource: verbs for cell, verbs in rows for resource in re.findall(r"`([a-z/]+)`", cell)}
+    granted = {
+        resource: ", ".join(rule["verbs"])
+        for rule in yaml.safe_load((ROOT / "helm" / "fairlead" / "files" / "pool-rules.yaml").read_text())
+        for resource in rule["resources"]
+    }
+    assert rights == granted
