@@ -29,14 +29,20 @@ class Scenario:
 
 def simulate(scenario: Scenario) -> Figures:
     """Run a scenario to its end; StalledError when its scheduler leaves requests waiting for ever."""
-    core = scenario.setup.core()
-    workload = scenario.workload
+    setup = scenario.setup
+    return drive(setup.core(), setup.batch_time, scenario.workload, scenario.qps, until_seconds=scenario.until_seconds)
+
+
+def drive(
+    core: Core, batch_time: BatchTime, workload: Workload, qps: float, *, until_seconds: float | None = None
+) -> Figures:
+    """Run a workload through a new engine core, of any scheduler; StalledError as `simulate`."""
     meter = Meter(workload.users, workload.requests, core.limits.num_gpu_blocks)
-    arrivals = _Arrivals(core, meter, workload, scenario.qps)
-    until = inf if scenario.until_seconds is None else scenario.until_seconds
-    now = _run(core, scenario.setup.batch_time, arrivals, meter, until)
+    arrivals = _Arrivals(core, meter, workload, qps)
+    until = inf if until_seconds is None else until_seconds
+    now = _run(core, batch_time, arrivals, meter, until)
     if meter.in_system and now < until:
-        name = scenario.setup.label
+        name = type(core.scheduler).__name__
         raise StalledError(f"{name} gives no batch at {now:.3f} s, although {meter.in_system} requests wait")
     return meter.figures(now, cached_tokens=core.prefix_cache.hit_tokens if core.prefix_cache else 0)
 

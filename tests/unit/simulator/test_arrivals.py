@@ -35,7 +35,9 @@ def test_the_same_seed_gives_the_same_times(process: Arrivals) -> None:
     assert first(process, 50) == first(process, 50)
 
 
-@pytest.mark.parametrize("process", [Poisson(), Deterministic(), Gamma(cv=0.5), Gamma(cv=3), Mmpp(), Diurnal(period=50.0)])
+@pytest.mark.parametrize(
+    "process", [Poisson(), Deterministic(), Gamma(cv=0.5), Gamma(cv=3), Mmpp(), Diurnal(period=50.0)]
+)
 def test_the_mean_rate_is_the_one_asked_for(process: Arrivals) -> None:
     assert 1 / mean(gaps(process, 200_000)) == pytest.approx(2.0, rel=0.04)
 

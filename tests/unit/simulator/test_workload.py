@@ -1,7 +1,7 @@
 """Workloads: arrivals, lengths and users together."""
 
 from collections import Counter
-from itertools import islice
+from itertools import islice, pairwise
 from random import Random
 
 import pytest
@@ -55,7 +55,7 @@ class TestConversations:
 
     def test_a_turn_begins_with_all_blocks_of_the_turn_before(self) -> None:
         turns = self.turns(turns=4, active=1, system=64)
-        for before, after in zip(turns[:3], turns[1:4], strict=True):
+        for before, after in pairwise(turns[:4]):
             assert after.block_hashes[: len(before.block_hashes)] == before.block_hashes
             assert after.prompt_tokens > before.prompt_tokens + before.output_tokens
 
