@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import aiohttp
 import pytest
@@ -139,9 +139,10 @@ async def until(condition: Callable[[], Awaitable[bool]], failure: str) -> None:
 class _Thread(threading.Thread):
     """Runs one engine until it is asked to stop."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, write_log: Callable[[str], object] | None) -> None:
         super().__init__(daemon=True)
         self._settings = settings
+        self._write_log = write_log
         self._listener = listen("127.0.0.1", 0)
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self.ready = threading.Event()
@@ -151,7 +152,7 @@ class _Thread(threading.Thread):
             runner.run(self._serve())
 
     async def _serve(self) -> None:
-        engine = Engine(self._settings)
+        engine = Engine(self._settings, write_log=self._write_log)
         self._loop = asyncio.get_running_loop()
         self._shutdown = Shutdown(engine)
         await serve(engine, self._listener, self._shutdown, on_ready=self.ready.set)
@@ -160,15 +161,18 @@ class _Thread(threading.Thread):
         self._loop.call_soon_threadsafe(self._shutdown.request)
 
 
-StartMock = Callable[[Settings], Mock]
+class StartMock(Protocol):
+    """Starts an engine; `write_log` gets its batch log."""
+
+    def __call__(self, settings: Settings, write_log: Callable[[str], object] | None = None) -> Mock: ...
 
 
 @pytest.fixture(scope="session")
 def _started() -> Iterator[StartMock]:
     threads: list[_Thread] = []
 
-    def start(settings: Settings) -> Mock:
-        thread = _Thread(settings)
+    def start(settings: Settings, write_log: Callable[[str], object] | None = None) -> Mock:
+        thread = _Thread(settings, write_log)
         threads.append(thread)
         thread.start()
         assert thread.ready.wait(DEADLINE_SECONDS)
