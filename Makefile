@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # Code that decides: pure, so every branch of it is tested.
-DECISIONS := fairlead_engine.batching fairlead_engine.batch_time fairlead_engine.kv_memory fairlead_router.decisions fairlead_router.relay.sse fairlead_operator.plan fairlead_simulator.lengths
+DECISIONS := fairlead_engine.batch_time fairlead_engine.batching fairlead_engine.blocks fairlead_engine.draft fairlead_engine.kv_memory fairlead_engine.limits fairlead_engine.prefix_cache fairlead_engine.schedulers fairlead_engine.sequences fairlead_engine.state fairlead_engine.waiting fairlead_router.decisions fairlead_router.relay.sse fairlead_operator.plan fairlead_simulator.calibrate.fit fairlead_simulator.lengths
 BRANCH_COVERAGE := 95
 
 .DEFAULT_GOAL := help
