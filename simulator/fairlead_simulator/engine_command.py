@@ -135,16 +135,19 @@ class Outputs:
 @click.option(
     "--first-token-with-prefill", is_flag=True, help="The batch that completes a prompt yields a token, as vLLM's does."
 )
-@click.option("--prefix-cache", is_flag=True, help="Keep blocks of prompts for later requests that begin alike.")
+@click.option(
+    "--enable-prefix-caching",
+    "prefix_cache",
+    is_flag=True,
+    help="Keep blocks of prompts for later requests that begin alike.",
+)
 @click.option(
     "--capacity",
     metavar="EXPR",
     help="Search the highest rate where this holds, from the rates of --qps upwards and then to 0.01 req/s: terms "
     "joined by `and`, such as ttft.p50<0.5, tbt.strict.p99<=0.1, bounded backlog.",
 )
-@click.option(
-    "--jobs", type=Count, default=os.cpu_count() or 1, show_default="all cores", help="Runs at the same time."
-)
+@click.option("--jobs", type=Count, metavar="N", help="Runs at the same time.  [default: one per core]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @click.option("--csv", type=File, metavar="FILE", help="Write a row per run.")
 @click.option("--plot", type=File, metavar="FILE", help="Draw the runs (.png, .svg or .pdf).")
@@ -164,7 +167,7 @@ def engine(  # noqa: PLR0913 - click gives every option a parameter
     first_token_with_prefill: bool,
     prefix_cache: bool,
     capacity: str | None,
-    jobs: int,
+    jobs: int | None,
     as_json: bool,
     csv: Path | None,
     plot: Path | None,
@@ -194,7 +197,7 @@ def engine(  # noqa: PLR0913 - click gives every option a parameter
         condition = None if capacity is None else parse_condition(capacity, [user.name for user in users])
     study = Study(setups, workload, rates, until)
     try:
-        with runner(min(jobs, study.runs_at_a_time)) as processes:
+        with runner(min(jobs or os.cpu_count() or 1, study.runs_at_a_time)) as processes:
             capacities = [] if condition is None else study.search(processes, condition)
             runs = [run for found in capacities for run in found.runs] or study.run(processes)
     except StalledError as error:

@@ -145,7 +145,7 @@ class TestWorkload:
 
     @pytest.mark.parametrize("lengths", ["sharegpt", "fixed:290,99", "conversations:turns=3,system=64,active=4"])
     def test_every_source_of_lengths_can_be_named(self, lengths: str) -> None:
-        assert documents("--lengths", lengths, "--prefix-cache", *SHORT)["completed"] == 30
+        assert documents("--lengths", lengths, "--enable-prefix-caching", *SHORT)["completed"] == 30
 
     def test_users_have_names_shares_and_limits(self) -> None:
         done = documents("--users", "gold:0.2:0.05,silver:0.3:0.1,bronze:0.5:1", *SHORT)
@@ -158,7 +158,7 @@ REFUSED = [
     (["--scheduler", "rad:tile"], "scheduler rad: write its option 'tile' as tile=VALUE"),
     (["--scheduler", "sarathi:tile=1"], "scheduler sarathi has no option 'tile'"),
     (["--scheduler", "sarathi,"], "scheduler '' is unknown"),
-    (["--scheduler", "orca", "--prefix-cache"], "prefix_cache needs paged memory"),
+    (["--scheduler", "orca", "--enable-prefix-caching"], "prefix_cache needs paged memory"),
     (["--profile", "nope"], "profile 'nope': neither a file nor one of fast"),
     (["--qps", "-1"], "'--qps': a rate must be above 0 requests per second, not -1"),
     (["--qps", "0"], "'--qps': a rate must be above 0"),

@@ -1,8 +1,10 @@
 """The simulation: what must hold of every run, and cases whose answer is known."""
 
+import re
 from dataclasses import replace
 from itertools import islice
 from math import inf
+from pathlib import Path
 
 import pytest
 
@@ -177,6 +179,13 @@ def test_a_scheduler_that_leaves_requests_waiting_for_ever_is_told_so() -> None:
     workload = Workload(Clipped(), ShareGpt(), requests=300)
     with pytest.raises(StalledError, match=r"Idle gives no batch at .* 300 requests wait"):
         drive(Core(Limits(), Idle()), MISTRAL_7B_RTX6000_ADA, workload, 1.6)
+
+
+def test_the_example_of_the_documentation_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "simulator.md").read_text()
+    [example] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    exec(compile(example, "docs/simulator.md", "exec"), {})
+    assert 0.1 < float(capsys.readouterr().out) < 2
 
 
 def test_samples_over_time_stay_few_however_long_the_run() -> None:
