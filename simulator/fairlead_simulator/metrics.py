@@ -82,6 +82,7 @@ class Meter:
         self._ttft = [array("d") for _ in users]
         self._first_token = array("d")
         self._tokens = self._output_tokens = 0
+        self._requests = requests
         self._arrived = 0
         self._quarter_ends = {ceil(requests * share / 4) for share in (1, 2, 3, 4)}
         self._quarter_marks = [(0.0, 0.0)]
@@ -161,7 +162,8 @@ class Meter:
             for before, after in pairwise(marks)
         )
         mean = _ratio(self._in_system.integral, now) or 0.0
-        return InSystem(mean, self._in_system.max, self._in_system_at_end, quarters)
+        end = self._in_system_at_end if self._arrived == self._requests else self._in_system.value
+        return InSystem(mean, self._in_system.max, end, quarters)
 
     def _share(self, blocks: float) -> float:
         return blocks / self._total_blocks

@@ -36,7 +36,9 @@ def write_csv(path: Path, runs: Sequence[RunResult]) -> None:
     """Write a row a run: what the JSON holds, with the paths of its values as columns."""
     rows = [flat(run.as_json()) for run in runs]
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        # a run that was stopped early has fewer quarters than others
+        columns = list(dict.fromkeys(name for row in rows for name in row))
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
 

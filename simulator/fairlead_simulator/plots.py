@@ -77,7 +77,8 @@ def _over_rate(axes: Axes, runs: Sequence[RunResult], title: str, values: Sequen
         axes.plot([row[1] for row in rows], [row[2] for row in rows], marker="o", label=scheduler)
     axes.set_xlabel("nominal requests per second")
     axes.set_ylabel(title)
-    axes.legend()
+    if points:
+        axes.legend()
 
 
 def _draw_distributions(axes: Axes, runs: Sequence[RunResult]) -> None:

@@ -47,6 +47,7 @@ class KvUsed:
 class InSystem:
     """Requests that have arrived and not ended: time average over the run, highest, and at the end of the arrivals.
 
+    A run that was stopped before all had arrived has its `end` where it was stopped, and fewer than four quarters:
     `quarters` are the time averages while each quarter of the requests arrived.
     """
 
@@ -57,7 +58,7 @@ class InSystem:
 
     @property
     def is_bounded(self) -> bool:
-        """Whether the backlog did not grow: in the last quarter at most 1.2 times that of the second."""
+        """Whether all arrived and the backlog did not grow: in the last quarter at most 1.2 times that of the second."""
         return len(self.quarters) == 4 and self.quarters[3] <= 1.2 * self.quarters[1]
 
 

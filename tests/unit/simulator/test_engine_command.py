@@ -103,6 +103,17 @@ class TestOutput:
         assert list(rows[0]) == ["scheduler", "qps", "seconds", "in_system", "running", "kv_used", "batch_tokens"]
         assert len(rows) > 50
 
+    def test_runs_that_were_stopped_before_anything_ended_are_written_and_drawn_as_well(self, tmp_path: Path) -> None:
+        paths = [tmp_path / name for name in ("runs.csv", "runs.png", "timeline.png")]
+        flags = [
+            item for flag, path in zip(("--csv", "--plot", "--timeline"), paths, strict=True) for item in (flag, path)
+        ]
+        arguments = ["--qps", "1:400:399", "--requests", "20", "--until", "0.04", "--jobs", "1"]
+        stopped, crowded = documents(*map(str, flags), *arguments)
+        assert stopped["completed"] == crowded["completed"] == 0
+        assert len(crowded["in_system"]["quarters"]) > len(stopped["in_system"]["quarters"])
+        assert all(path.stat().st_size for path in paths)
+
     @pytest.mark.parametrize("rates", ["1", "1:2:1"])
     def test_plots_are_drawn_in_the_format_of_the_suffix(self, tmp_path: Path, rates: str) -> None:
         plot, timeline = tmp_path / "runs.png", tmp_path / "timeline.svg"

@@ -132,6 +132,13 @@ def test_a_run_stops_when_it_is_told_to() -> None:
     assert figures.in_system.end > 0
 
 
+def test_who_is_in_the_system_is_counted_where_the_run_stops_or_when_the_last_request_arrives() -> None:
+    assert single_server(99.0, 500, Deterministic()).in_system.end == 1
+    engine = replace(setup(batch_time=Linear(0.01, 0.0)), first_token_with_prefill=True)
+    stopped = run(engine, 50.0, 500, Deterministic(), Fixed(Lengths(1, 1)), until=2.015)
+    assert stopped.in_system.end == 0
+
+
 def test_a_run_that_is_stopped_while_nothing_runs_ends_at_that_time() -> None:
     figures = single_server(0.1, 5, Deterministic())
     assert figures.completed == 5
