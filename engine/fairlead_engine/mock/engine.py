@@ -4,9 +4,13 @@ Batches follow one another on absolute deadlines, so timer errors do not add up:
 followed by a shorter wait. Only when the process itself cannot keep up is the schedule moved, so that a pause is not
 followed by a burst of batches that no hardware could run. The clock is `time.monotonic`, because uvloop's own counts
 whole milliseconds.
+
+A batch has in it what had arrived when it was due to start, not what came while the process was late in starting it: the
+same requests at the same times make the same batches as under a virtual clock.
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -133,6 +137,10 @@ class Engine:
         self.totals = Totals()
         self.accepting = True
         self._tracked: dict[str, _Tracked] = {}
+        self._next_start = math.inf
+        """When the next batch is due to start; infinite while there is nothing to do."""
+        self._late: dict[str, tuple[Request, float]] = {}
+        """What arrived after the next batch was due to start, and so is for the one after it."""
         self._work = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -141,6 +149,8 @@ class Engine:
         """Put the jobs of one HTTP request into the waiting list; RequestError (400) where one can never run."""
         generation = Generation(response_id, jobs)
         now = time.monotonic()
+        for job in jobs:
+            self._refuse_what_never_runs(job)
         for choice, (request_id, job) in enumerate(zip(generation.request_ids, jobs, strict=True)):
             request = Request(
                 request_id,
@@ -151,15 +161,34 @@ class Engine:
                 priority=promise.priority,
                 block_hashes=job.block_hashes,
             )
-            try:
-                self._calls.add(request, now)
-            except ValueError as error:
-                self.abort(generation)
-                raise bad_request(f"{error}.") from error
+            self._add(request, now)
             self._tracked[request_id] = _Tracked(generation, choice, Timeline(now))
         self._idle.clear()
-        self._work.set()
+        if not self._work.is_set():
+            self._next_start = now
+            self._work.set()
         return generation
+
+    def _refuse_what_never_runs(self, job: Job) -> None:
+        limits = self.core.limits
+        refusal = limits.refusal(job.prompt_tokens + job.output_tokens) or self.core.scheduler.refusal(
+            Request("new", job.prompt_tokens, job.output_tokens), limits
+        )
+        if refusal is not None:
+            raise bad_request(f"The engine can never run this request: {refusal}.")
+
+    def _add(self, request: Request, now: float) -> None:
+        if now > self._next_start:
+            self._late[request.request_id] = request, now
+        else:
+            self._calls.add(request, now)
+
+    def _add_late(self) -> float | None:
+        """Give the batch loop what was not for the batch that it has just formed; return when the last of it arrived."""
+        late, self._late = self._late, {}
+        for request, arrived in late.values():
+            self._calls.add(request, arrived)
+        return max((arrived for _, arrived in late.values()), default=None)
 
     def set_faults(self, faults: Sequence[Fault], *, seed: int) -> None:
         """Put faults into force instead of all others."""
@@ -169,7 +198,8 @@ class Engine:
         """Give up what is left of a generation and free its memory at once; nothing happens when it is complete."""
         for request_id in generation.request_ids:
             if request_id in self._tracked:
-                self._calls.abort(request_id)
+                if self._late.pop(request_id, None) is None:
+                    self._calls.abort(request_id)
                 self._forget(request_id)
                 self.totals.aborted += 1
                 self.metrics.aborted()
@@ -186,21 +216,23 @@ class Engine:
 
     async def run(self) -> None:
         """Run batches until cancelled."""
-        start = time.monotonic()
         while True:
+            await self._work.wait()
+            start = self._next_start
             batch = self._calls.next_batch(start)
+            last_arrival = self._add_late()
             if batch is None:
-                self._work.clear()
-                await self._work.wait()
-                start = time.monotonic()
+                self._next_start = math.inf if last_arrival is None else last_arrival
+                if last_arrival is None:
+                    self._work.clear()
                 continue
             self._note_scheduled(batch, time.monotonic())
             scale = self.settings.time_scale * self.faults.slowdown(start)
-            deadline = start + self.settings.batch_time.seconds(batch) * scale
-            await asyncio.sleep(max(0.0, deadline - time.monotonic()))
+            self._next_start = start + self.settings.batch_time.seconds(batch) * scale
+            await asyncio.sleep(max(0.0, self._next_start - time.monotonic()))
             now = time.monotonic()
-            start = max(deadline, now - MAX_LAG_SECONDS)
-            self._deliver(self._calls.complete(batch, start), now)
+            self._next_start = max(self._next_start, now - MAX_LAG_SECONDS)
+            self._deliver(self._calls.complete(batch, self._next_start), now)
 
     def _note_scheduled(self, batch: Batch, now: float) -> None:
         if batch.admitted:
