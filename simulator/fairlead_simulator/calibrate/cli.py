@@ -48,8 +48,15 @@ def calibrate() -> None:
 @click.option(
     "--prompt-tokens",
     type=Numbers(),
-    default=(32, 64, 128, 192, 256, 384, 512),
-    help="Prompts to time, one at a time; none above the engine's token budget of a batch. [default: 32,...,512]",
+    default=(32, 64, 128, 192, 256, 384, 512, 1024, 2048, 4096),
+    help="Prompts to time, one at a time. [default: 32,64,...,4096]",
+)
+@click.option(
+    "--max-num-batched-tokens",
+    type=click.IntRange(min=1),
+    default=512,
+    show_default=True,
+    help="The engine's token budget of a batch, as it was started with: longer prompts take several batches.",
 )
 @click.option(
     "--streams", type=Numbers(), default=(1, 4, 16, 64), help="Streams that run at once. [default: 1,4,16,64]"
@@ -60,10 +67,11 @@ def calibrate() -> None:
 @click.option("--repeats", type=click.IntRange(min=1), default=5, show_default=True, help="Times each prompt is sent.")
 @click.option("--output", "-o", type=click.Path(path_type=Path, dir_okay=False), help="Write the profile here.")
 @click.option("--json", "as_json", is_flag=True, help="Print measurements and profile as JSON.")
-def engine(
+def engine(  # noqa: PLR0913, PLR0917 - one parameter a flag
     url: str,
     model: str,
     prompt_tokens: tuple[int, ...],
+    max_num_batched_tokens: int,
     streams: tuple[int, ...],
     context_tokens: tuple[int, ...],
     repeats: int,
@@ -78,7 +86,7 @@ def engine(
     \b
       fairlead calibrate engine http://127.0.0.1:8000 --model mistral-7b -o mistral.json
     """  # noqa: D301 - click wants the control character
-    plan = Plan(prompt_tokens, streams, context_tokens, repeats)
+    plan = Plan(prompt_tokens, streams, context_tokens, max_num_batched_tokens, repeats)
     try:
         measured = asyncio.run(_measured(url, model, plan))
         fitted = fit(measured)
@@ -90,7 +98,9 @@ def engine(
     if output is not None:
         output.write_text(json.dumps(document, indent=2) + "\n")
     if as_json:
-        rows = [{**asdict(m), "predicted_seconds": predicted_seconds(fitted.model, m)} for m in measured]
+        rows = [
+            {**asdict(m), "tokens": m.tokens, "predicted_seconds": predicted_seconds(fitted.model, m)} for m in measured
+        ]
         errors = {"mean_error": fitted.mean_error, "largest_error": fitted.largest_error}
         click.echo(json.dumps({"profile": document, "measurements": rows, **errors}, indent=2))
     else:
@@ -107,13 +117,12 @@ async def _measured(url: str, model: str, plan: Plan) -> list[Measurement]:
 
 
 def _show(measured: Sequence[Measurement], fitted: Fit) -> None:
-    table = Table("tokens", "context", "measured ms", "fitted ms", "error")
+    table = Table("tokens", "batches", "context", "measured ms", "fitted ms", "error")
     for row in measured:
         seconds = predicted_seconds(fitted.model, row)
         error = f"{seconds / row.seconds - 1:+.1%}"
-        table.add_row(
-            str(row.tokens), str(row.context_tokens), f"{row.seconds * 1e3:.2f}", f"{seconds * 1e3:.2f}", error
-        )
+        times = (f"{row.seconds * 1e3:.2f}", f"{seconds * 1e3:.2f}", error)
+        table.add_row(str(row.tokens), str(len(row.batches)), str(row.context_tokens), *times)
     console = Console()
     console.print(table)
     model = fitted.model

@@ -21,15 +21,28 @@ COEFFICIENTS = 4
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """One kind of batch and the time it took, the median of several."""
+    """Batches one after the other and the time they took together, the median of several."""
 
-    tokens: int
-    """Tokens that the batch computed: chunks of prompts, and one a decode."""
+    batches: tuple[int, ...]
+    """Tokens that each batch computed: chunks of prompts, and one a decode."""
     prefill_pairs: float
     """Sum of k(x + k/2) over chunks of k tokens after x."""
     context_tokens: int
     """Tokens in the KV cache of the decodes, all together."""
     seconds: float
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all batches together."""
+        return sum(self.batches)
+
+
+def prompt_measurement(tokens: int, budget_tokens: int, seconds: float) -> Measurement:
+    """Say what a prompt alone is: batches of the token budget, and one with the rest."""
+    full, rest = divmod(tokens, budget_tokens)
+    batches = (budget_tokens,) * full + ((rest,) if rest else ())
+    # the pairs of all chunks add up to those of the whole prompt, however it is cut
+    return Measurement(batches, tokens**2 / 2, 0, seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +56,10 @@ class Fit:
 
 
 def predicted_seconds(model: Roofline, measured: Measurement) -> float:
-    """Give the model's time for a measured batch."""
+    """Give the model's time for measured batches."""
     return (
-        max(model.floor_seconds, model.token_seconds * measured.tokens)
-        + model.overhead_seconds
+        sum(max(model.floor_seconds, model.token_seconds * tokens) for tokens in measured.batches)
+        + model.overhead_seconds * len(measured.batches)
         + model.prefill_pair_seconds * measured.prefill_pairs
         + model.context_token_seconds * measured.context_tokens
     )
@@ -61,7 +74,7 @@ def fit(measurements: Sequence[Measurement]) -> Fit:
         There are too few measurements, or they cannot tell the coefficients apart.
 
     """
-    sizes = {measured.tokens for measured in measurements}
+    sizes = {tokens for measured in measurements for tokens in measured.batches}
     if len(measurements) <= COEFFICIENTS or len(sizes) < 2:
         raise ValueError(
             f"a fit needs more than {COEFFICIENTS} measurements of at least 2 batch sizes, not {len(measurements)} "
@@ -81,7 +94,10 @@ def _knees(sizes: Iterable[int]) -> list[float]:
 
 
 def _fit_with_knee(measurements: Sequence[Measurement], knee: float) -> Fit | None:
-    rows = [[max(knee, m.tokens), 1.0, m.prefill_pairs, m.context_tokens] for m in measurements]
+    rows = [
+        [sum(max(knee, tokens) for tokens in m.batches), len(m.batches), m.prefill_pairs, m.context_tokens]
+        for m in measurements
+    ]
     coefficients = _non_negative_least_squares(rows, [m.seconds for m in measurements])
     if coefficients is None:
         return None

@@ -1,6 +1,7 @@
 """Measure the batches of a running engine from outside, through its OpenAI API.
 
-* Prefill: one request at a time, one output token. Its TTFT is the time of one batch that holds the whole prompt.
+* Prefill: one request at a time, one output token. Its TTFT is the time of the batches that its prompt takes: one, or
+  several for a prompt beyond the engine's token budget of a batch. Only those tell attention from the rest.
 * Decode: several streams at once, until all run. The gap between two tokens of a stream is the time of one batch.
 
 No prompt is sent twice, so that a prefix cache finds nothing. The time that HTTP itself takes, the median answer to
@@ -18,7 +19,7 @@ from typing import Any
 import aiohttp
 import orjson
 
-from fairlead_simulator.calibrate.fit import Measurement
+from fairlead_simulator.calibrate.fit import Measurement, prompt_measurement
 
 PROBES = 9
 GAPS = 24
@@ -38,11 +39,13 @@ class Plan:
     """What to measure."""
 
     prompt_tokens: tuple[int, ...]
-    """Prompts sent one at a time; none longer than the engine's token budget of a batch."""
+    """Prompts sent one at a time."""
     streams: tuple[int, ...]
     """Numbers of streams that run at once."""
     context_tokens: tuple[int, ...]
     """Prompt lengths of the streams."""
+    budget_tokens: int
+    """The engine's token budget of a batch."""
     repeats: int = 5
 
     @property
@@ -83,7 +86,7 @@ class Engine:
         await self._stream(64, 2)  # the first request of all may warm something up
         measured = []
         for tokens in plan.prompt_tokens:
-            measured.append(await self._prefill(tokens, plan.repeats, http_seconds))
+            measured.append(await self._prefill(tokens, plan, http_seconds))
             advance()
         for streams in plan.streams:
             for tokens in plan.context_tokens:
@@ -91,11 +94,11 @@ class Engine:
                 advance()
         return measured
 
-    async def _prefill(self, tokens: int, repeats: int, http_seconds: float) -> Measurement:
-        answers = [await self._stream(tokens, 1) for _ in range(repeats)]
+    async def _prefill(self, tokens: int, plan: Plan, http_seconds: float) -> Measurement:
+        answers = [await self._stream(tokens, 1) for _ in range(plan.repeats)]
         counted = round(median(answer.prompt_tokens for answer in answers))
         seconds = median(answer.arrivals[0] - answer.started for answer in answers) - http_seconds
-        return Measurement(counted, counted**2 / 2, 0, max(seconds, 1e-6))
+        return prompt_measurement(counted, plan.budget_tokens, max(seconds, 1e-6))
 
     async def _decode(self, streams: int, context_tokens: int) -> Measurement:
         output_tokens = GAPS + 2 * SETTLING_TOKENS + streams * context_tokens // 256
@@ -109,7 +112,7 @@ class Engine:
             contexts += [answer.prompt_tokens + number for _, number in inside]
         if not gaps:
             raise EngineError(f"{streams} streams never ran at the same time: the engine may limit its batch")
-        return Measurement(streams, 0.0, round(streams * sum(contexts) / len(contexts)), median(gaps))
+        return Measurement((streams,), 0.0, round(streams * sum(contexts) / len(contexts)), median(gaps))
 
     async def _stream(self, prompt_tokens: int, output_tokens: int) -> "Streamed":
         body = {

@@ -47,7 +47,7 @@ def _answers(url: str) -> bool:
         return False
 
 
-QUICK = ["--prompt-tokens", "64,128,256,512", "--streams", "1,8", "--context-tokens", "32,256", "--repeats", "3"]
+QUICK = ["--prompt-tokens", "64,128,256,512,2048", "--streams", "1,8", "--context-tokens", "32,256", "--repeats", "3"]
 
 
 def test_the_profile_of_an_engine_is_found_from_outside(engine: str, tmp_path: Path) -> None:
@@ -56,7 +56,7 @@ def test_the_profile_of_an_engine_is_found_from_outside(engine: str, tmp_path: P
     done = CliRunner().invoke(calibrate, arguments)
     assert done.exit_code == 0, done.output
     report = json.loads(done.stdout)
-    assert len(report["measurements"]) == 8
+    assert len(report["measurements"]) == 9
     truth = {tokens: 0.010 + 1e-4 * tokens for tokens in (64, 512)}
     found = {m["tokens"]: m["predicted_seconds"] for m in report["measurements"] if m["tokens"] in truth}
     for tokens, seconds in truth.items():

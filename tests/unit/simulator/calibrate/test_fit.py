@@ -7,31 +7,37 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairlead_engine.batch_time import PROFILES, Roofline
-from fairlead_simulator.calibrate.fit import Measurement, fit, predicted_seconds
+from fairlead_simulator.calibrate.fit import Measurement, fit, predicted_seconds, prompt_measurement
 
 CARD = PROFILES["mistral-7b-rtx6000-ada"]
 assert isinstance(CARD, Roofline)
 EXACT = replace(CARD, pad_tokens=1)
 
 SHAPES = [
-    *((n, n * n / 2, 0) for n in (32, 64, 128, 192, 256, 384, 512)),
-    *((n, 0.0, n * context) for n in (1, 4, 16, 64) for context in (32, 1024)),
+    *(prompt_measurement(n, 512, 1.0) for n in (32, 64, 128, 192, 256, 384, 512, 1024, 2048, 4096)),
+    *(Measurement((n,), 0.0, n * context, 1.0) for n in (1, 4, 16, 64) for context in (32, 1024)),
 ]
 
 
 def measured(model: Roofline, noise: float = 0.0) -> list[Measurement]:
     """What an engine of that model would show, every other time a little too slow or too fast."""
-    found = []
-    for number, (tokens, pairs, context) in enumerate(SHAPES):
-        exact = predicted_seconds(model, Measurement(tokens, pairs, context, 1.0))
-        found.append(Measurement(tokens, pairs, context, exact * (1 + noise * (-1) ** number)))
-    return found
+    exact = [replace(shape, seconds=predicted_seconds(model, shape)) for shape in SHAPES]
+    return [replace(m, seconds=m.seconds * (1 + noise * (-1) ** number)) for number, m in enumerate(exact)]
+
+
+@given(st.integers(1, 10_000), st.integers(1, 8192))
+def test_a_prompt_is_cut_into_batches_of_the_budget_and_a_rest(tokens: int, budget: int) -> None:
+    made = prompt_measurement(tokens, budget, 1.0)
+    assert made.tokens == tokens
+    assert all(size == budget for size in made.batches[:-1])
+    assert 1 <= made.batches[-1] <= budget
 
 
 def test_the_model_behind_exact_measurements_is_found() -> None:
     fitted = fit(measured(EXACT))
     assert fitted.largest_error < 0.01
-    assert fitted.model.context_token_seconds == pytest.approx(EXACT.context_token_seconds, rel=0.05)
+    for coefficient in ("token_seconds", "prefill_pair_seconds", "context_token_seconds"):
+        assert getattr(fitted.model, coefficient) == pytest.approx(getattr(EXACT, coefficient), rel=0.05), coefficient
 
 
 def test_measurements_that_err_by_three_per_cent_give_a_model_that_errs_little_more() -> None:
@@ -50,7 +56,7 @@ def test_no_coefficient_is_ever_below_zero(floor: float, token: float, overhead:
 
 
 @pytest.mark.parametrize(
-    "few", [[], measured(EXACT)[:4], [Measurement(8, 32.0, 0, 0.01)] * 9], ids=["none", "four", "one size"]
+    "few", [[], measured(EXACT)[:4], [Measurement((8,), 32.0, 0, 0.01)] * 9], ids=["none", "four", "one size"]
 )
 def test_too_few_measurements_are_refused(few: list[Measurement]) -> None:
     with pytest.raises(ValueError, match="a fit needs more than 4 measurements of at least 2 batch sizes"):
