@@ -174,7 +174,7 @@ def engine(  # noqa: PLR0913 - click gives every option a parameter
     timeline: Path | None,
     **limits: int | None,
 ) -> None:
-    r"""Simulate engines: the schedulers and the memory of `fairlead-engine`, in virtual time.
+    """Simulate engines: the schedulers and the memory of `fairlead-engine`, in virtual time.
 
     With no flag it is the evaluation of SLAI (Bari, Hegde, de Veciana, arXiv 2508.01002) at 1.6 requests per second, but
     for the trace, which --trace gives.
@@ -183,9 +183,9 @@ def engine(  # noqa: PLR0913 - click gives every option a parameter
       fairlead simulate engine --scheduler sarathi,slai --requests 2000
       fairlead simulate engine --scheduler slai --qps 0.2:2.0:0.2 --trace trace.csv --plot slai.png --csv slai.csv
       fairlead simulate engine --scheduler sarathi,slai --qps 0.5:3:0.5 --capacity 'ttft.p50<0.5 and bounded backlog'
-      fairlead simulate engine --scheduler sarathi --max-num-batched-tokens 128 --max-requests-per-batch 100 \
+      fairlead simulate engine --scheduler sarathi --max-num-batched-tokens 128 --max-requests-per-batch 100 \\
         --profile codellama-34b-a100 --lengths fixed:290,990 --arrivals deterministic --qps 2.1413 --requests 1069
-    """
+    """  # noqa: D301 - click wants the control character
     outputs = Outputs(as_json, csv, plot, timeline)
     asked = AskedWorkload(trace, lengths, arrivals, qps, requests, seed, users)
     switches = {"first_token_with_prefill": first_token_with_prefill, "prefix_cache": prefix_cache}

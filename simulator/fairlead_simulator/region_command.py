@@ -53,7 +53,7 @@ def region_command(  # noqa: PLR0913 - click gives every option a parameter
     as_json: bool,
     plot: Path | None,
 ) -> None:
-    r"""Print the stability region of an engine, and the bound that full tiles set.
+    """Print the stability region of an engine, and the bound that full tiles set.
 
     The region is that of Dai, Deng, Li and Peng (arXiv 2504.07347): token rates that some scheduler can carry with batches
     of at most --b-max tokens and --k-max requests. The bound is that of Bari, Hegde and de Veciana (arXiv 2508.01002), which
@@ -62,7 +62,7 @@ def region_command(  # noqa: PLR0913 - click gives every option a parameter
     \b
       fairlead simulate region --profile codellama-34b-a100 --lengths fixed:290,990 --k-max 100 --b-max 128,256,512
       fairlead simulate region --profile tiles-128 --lengths fixed:576,185 --json
-    """
+    """  # noqa: D301 - click wants the control character
     with bad_input():
         if plot is not None:
             check_writable(plot, PLOT_SUFFIXES)

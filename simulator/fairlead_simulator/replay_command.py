@@ -13,14 +13,14 @@ from fairlead_simulator.replay import replay
 @click.argument("log", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a line.")
 def replay_command(log: Path, as_json: bool) -> None:
-    r"""Replay the batch log LOG of a live engine, and tell whether the batches are identical.
+    """Replay the batch log LOG of a live engine, and tell whether the batches are identical.
 
     Exit code 1, and the first difference on standard error, when they are not.
 
     \b
       fairlead-engine --scheduler slai --batch-log batches.jsonl
       fairlead simulate replay batches.jsonl
-    """
+    """  # noqa: D301 - click wants the control character
     with bad_input(), log.open(encoding="utf-8") as file, bad_input(str(log)):
         found = replay(file)
     same = found.difference is None
