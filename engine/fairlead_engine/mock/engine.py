@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from fairlead_engine.batch_log import Header, RecordedCore
 from fairlead_engine.batching import Core
-from fairlead_engine.mock.errors import GenerationStoppedError, bad_request
+from fairlead_engine.mock.errors import GenerationStoppedError
 from fairlead_engine.mock.faults import Fault, Faults
 from fairlead_engine.mock.generation import Answer
 from fairlead_engine.mock.metrics import EngineMetrics, Timeline
@@ -146,11 +146,12 @@ class Engine:
         self._idle.set()
 
     def submit(self, response_id: str, jobs: Sequence[Job], promise: Promise) -> Generation:
-        """Put the jobs of one HTTP request into the waiting list; RequestError (400) where one can never run."""
+        """Put the jobs of one HTTP request into the waiting list.
+
+        The settings allow no request that could never run, so that the core refuses none.
+        """
         generation = Generation(response_id, jobs)
         now = time.monotonic()
-        for job in jobs:
-            self._refuse_what_never_runs(job)
         for choice, (request_id, job) in enumerate(zip(generation.request_ids, jobs, strict=True)):
             request = Request(
                 request_id,
@@ -168,14 +169,6 @@ class Engine:
             self._next_start = now
             self._work.set()
         return generation
-
-    def _refuse_what_never_runs(self, job: Job) -> None:
-        limits = self.core.limits
-        refusal = limits.refusal(job.prompt_tokens + job.output_tokens) or self.core.scheduler.refusal(
-            Request("new", job.prompt_tokens, job.output_tokens), limits
-        )
-        if refusal is not None:
-            raise bad_request(f"The engine can never run this request: {refusal}.")
 
     def _add(self, request: Request, now: float) -> None:
         if now > self._next_start:
