@@ -7,7 +7,6 @@ import orjson
 from fastapi import FastAPI, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.routing import Route
-from starlette.types import ASGIApp
 
 from fairlead_engine.contract import ADMIN_FAULTS_PATH, ADMIN_REQUESTS_PATH, HEALTH_PATH
 from fairlead_engine.mock import pooling
@@ -49,7 +48,7 @@ _POOLING = {
 }
 
 
-def build_app(engine: Engine) -> ASGIApp:
+def build_app(engine: Engine) -> FaultyApp:
     """Return the application that serves `engine`."""
     app = FastAPI(openapi_url=None)
     app.add_exception_handler(RequestError, _refuse)

@@ -7,7 +7,8 @@ import asyncio
 import os
 import socket
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -41,6 +42,12 @@ class FaultyApp:
         self._faults = faults
         self._worked_on = worked_on
         self._crash = crash
+        self._hung: set[asyncio.Transport] = set()
+
+    def release(self) -> None:
+        """Close the connections that a fault keeps open, for the engine to end."""
+        for transport in self._hung:
+            transport.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or what a fault makes of it."""
@@ -53,7 +60,7 @@ class FaultyApp:
         elif fault.name in (FaultName.ERROR, FaultName.TOO_MANY_REQUESTS):
             await error_response(_refusal(fault), scope["path"])(scope, receive, send)
         else:
-            faulty = _FaultyAnswer(fault, scope, receive, send, crash=self._crash)
+            faulty = _FaultyAnswer(fault, scope, receive, send, hung=self._hung, crash=self._crash)
             await faulty.serve(self._app)
 
 
@@ -67,12 +74,20 @@ class _FaultyAnswer:
     """One answer that ends as its fault says."""
 
     def __init__(
-        self, fault: Fault, scope: Scope, receive: Receive, send: Send, *, crash: Callable[[int], None]
+        self,
+        fault: Fault,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        *,
+        hung: set[asyncio.Transport],
+        crash: Callable[[int], None],
     ) -> None:
         self._fault = fault
         self._scope = scope
         self._receive = receive
         self._send = send
+        self._hung = hung
         self._crash = crash
         self._client_left = asyncio.Event()
         self._sent_chunks = 0
@@ -118,16 +133,26 @@ class _FaultyAnswer:
 
     async def hang(self, _body: bytes = b"") -> None:
         """Send nothing more, until the client leaves."""
-        await self._client_left.wait()
+        with self._counted_as_hung():
+            await self._client_left.wait()
 
     async def hang_at_once(self) -> None:
         """Take the request, and send nothing until the client leaves."""
-        while not self._client_left.is_set():
-            await self.receive()
+        with self._counted_as_hung():
+            while not self._client_left.is_set():
+                await self.receive()
 
     async def crash(self, _body: bytes = b"") -> None:
         """End the process; connections are closed by the kernel."""
         self._crash(int(self._fault.amount))
+
+    @contextmanager
+    def _counted_as_hung(self) -> Iterator[None]:
+        self._hung.add(self._transport)
+        try:
+            yield
+        finally:
+            self._hung.discard(self._transport)
 
     async def _send_half(self, body: bytes) -> None:
         await self._send({"type": "http.response.body", "body": body[: len(body) // 2], "more_body": True})

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from types import FrameType
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from fairlead_engine.contract import ENGINE_ID_HEADER
 from fairlead_engine.mock.app import build_app
@@ -76,10 +77,12 @@ async def serve(
 ) -> None:
     """Serve `engine` on `listener` until `shutdown` or a signal; `on_ready` is called once requests are served."""
     await asyncio.sleep(engine.faults.start_delay_seconds)
-    server = _HttpServer(engine, shutdown, on_ready)
+    app = build_app(engine)
+    server = _HttpServer(app, engine.settings.engine_id, shutdown, on_ready)
 
     async def stop_when_drained() -> None:
         await shutdown.drained()
+        app.release()
         server.should_exit = True
 
     async with asyncio.TaskGroup() as tasks:
@@ -92,17 +95,17 @@ async def serve(
 class _HttpServer(uvicorn.Server):
     """uvicorn, with signals that ask for a shutdown instead of closing the port at once."""
 
-    def __init__(self, engine: Engine, shutdown: Shutdown, on_ready: Callable[[], None]) -> None:
+    def __init__(self, app: ASGIApp, engine_id: str, shutdown: Shutdown, on_ready: Callable[[], None]) -> None:
         logging.getLogger("uvicorn.error").addFilter(_is_not_a_cut_stream)
         config = uvicorn.Config(
-            build_app(engine),
+            app,
             http=Protocol,
             backlog=2048,
             ws="none",
             lifespan="off",
             log_config=None,
             access_log=logging.getLogger("uvicorn.access").isEnabledFor(logging.DEBUG),
-            headers=[(ENGINE_ID_HEADER, engine.settings.engine_id)],
+            headers=[(ENGINE_ID_HEADER, engine_id)],
             timeout_graceful_shutdown=_LAST_WRITES_SECONDS,
         )
         super().__init__(config)

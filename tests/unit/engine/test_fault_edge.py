@@ -121,6 +121,16 @@ async def test_a_hang_keeps_the_connection_open_until_the_client_leaves(start_mo
     await mock.until(running=0, waiting=0)
 
 
+@pytest.mark.parametrize("after", [0, 2])
+async def test_an_engine_that_stops_lets_go_of_what_hangs(start_mock: Any, after: int) -> None:
+    mock = faulty(start_mock, Fault(FaultName.HANG, after=after))
+    asking = asyncio.create_task(read_until_it_breaks(mock, BODY))
+    await mock.until_hits(1)
+    mock.stop()
+    _, error = await asking
+    assert isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientPayloadError)
+
+
 async def test_failing_health_leaves_requests_alone(start_mock: Any) -> None:
     mock = faulty(start_mock, Fault(FaultName.UNHEALTHY, next=2))
     async with mock.session() as session:
