@@ -4,7 +4,7 @@ import multiprocessing
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -30,20 +30,15 @@ def run(scenario: Scenario) -> RunResult:
     )
 
 
-class _SameProcess(Executor):
-    """Runs what is submitted at once: for one run at a time, processes would only cost their start."""
-
-    def submit(self, fn: Callable[..., RunResult], /, *args: object, **kwargs: object) -> Future[RunResult]:  # type: ignore[override]
-        future: Future[RunResult] = Future()
-        future.set_result(fn(*args, **kwargs))
-        return future
+Submit = Callable[[Scenario], Future[RunResult]]
+"""Starts a run."""
 
 
 class Runner:
     """Runs scenarios, several at a time, and counts them on a progress bar."""
 
-    def __init__(self, executor: Executor, progress: Progress) -> None:
-        self._executor = executor
+    def __init__(self, submit: Submit, progress: Progress) -> None:
+        self._start = submit
         self._progress = progress
         self._task = progress.add_task("runs", total=0)
         self._submitted = 0
@@ -71,7 +66,7 @@ class Runner:
         self._progress.update(self._task, total=self._submitted)
         futures = []
         for scenario in scenarios:
-            future = self._executor.submit(run, scenario)
+            future = self._start(scenario)
             future.add_done_callback(lambda _: self._progress.advance(self._task))
             futures.append(future)
         return futures
@@ -82,14 +77,23 @@ def runner(jobs: int) -> Iterator[Runner]:
     """Give a runner of `jobs` processes; the progress bar is on standard error, and only in a terminal."""
     console = Console(stderr=True)
     columns = (SpinnerColumn(), TextColumn("simulating"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with _executor(jobs) as executor, Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        yield Runner(executor, progress)
+    with _submit(jobs) as submit, Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        yield Runner(submit, progress)
 
 
-def _executor(jobs: int) -> Executor:
+@contextmanager
+def _submit(jobs: int) -> Iterator[Submit]:
     if jobs == 1:
-        return _SameProcess()
+        yield _run_at_once
+        return
     # Spawned: forking a process that has the progress bar's thread may deadlock. Ctrl-C ends workers without a word.
-    return ProcessPoolExecutor(
-        jobs, multiprocessing.get_context("spawn"), signal.signal, (signal.SIGINT, signal.SIG_DFL)
-    )
+    spawn, quiet = multiprocessing.get_context("spawn"), (signal.SIGINT, signal.SIG_DFL)
+    with ProcessPoolExecutor(jobs, spawn, signal.signal, quiet) as executor:
+        yield lambda scenario: executor.submit(run, scenario)
+
+
+def _run_at_once(scenario: Scenario) -> Future[RunResult]:
+    """Run in this process: for one run at a time, others would only cost their start."""
+    future: Future[RunResult] = Future()
+    future.set_result(run(scenario))
+    return future

@@ -1,4 +1,4 @@
-"""Runs the evaluation of arXiv 2508.01002 in the simulator, and writes docs/results/engine-paper-a.json. About 10 minutes.
+"""Runs the evaluation of arXiv 2508.01002 in the simulator, and writes docs/results/engine-paper-a.json. About 20 minutes.
 
     .venv/bin/python tests/bench/engine_paper_a.py TRACE
 
