@@ -11,6 +11,9 @@ from matplotlib.figure import Figure
 from fairlead_simulator.region import Region
 from fairlead_simulator.results import RunResult
 
+WIDE = 50.0
+"""Where the largest value is so many times the smallest, only a logarithmic axis shows both."""
+
 
 def draw_runs(path: Path, runs: Sequence[RunResult]) -> None:
     """Draw latency over the rate or, where there is only one rate, the distribution of the TTFT."""
@@ -79,6 +82,9 @@ def _over_rate(axes: Axes, runs: Sequence[RunResult], title: str, values: Sequen
     axes.set_ylabel(title)
     if points:
         axes.legend()
+        heights = [height for _, _, height in points]
+        if max(heights) > WIDE * min(heights) > 0:
+            axes.set_yscale("log")
 
 
 def _draw_distributions(axes: Axes, runs: Sequence[RunResult]) -> None:

@@ -17,9 +17,10 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from statistics import fmean, quantiles
+from typing import TextIO
 
 import click
 import uvloop
@@ -175,24 +176,39 @@ def figures(values: Sequence[float]) -> dict[str, float]:
     return {"mean": fmean(values), "p50": cuts[49], "p90": cuts[89], "p99": cuts[98]}
 
 
-def compare(measured: Sequence[Times], predicted: Sequence[Times]) -> bool:
-    """Print both and their difference; return whether all agree."""
-    agrees = True
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One figure, as predicted and as measured."""
+
+    name: str
+    predicted_ms: float
+    measured_ms: float
+
+    @property
+    def agrees(self) -> bool:
+        allowed_ms = RELATIVE * self.predicted_ms + ABSOLUTE_SECONDS * 1e3
+        return abs(self.measured_ms - self.predicted_ms) <= allowed_ms
+
+
+def compare(measured: Sequence[Times], predicted: Sequence[Times]) -> list[Line]:
+    """Give mean and percentiles of both, in milliseconds."""
     rows = {
         "TTFT": ([times.ttft for times in measured], [times.ttft for times in predicted]),
         "TBT": ([gap for times in measured for gap in times.gaps], [gap for times in predicted for gap in times.gaps]),
     }
-    for name, (real, virtual) in rows.items():
-        for figure, expected in figures(virtual).items():
-            got = figures(real)[figure]
-            is_close = abs(got - expected) <= RELATIVE * expected + ABSOLUTE_SECONDS
-            agrees &= is_close
-            verdict = "" if is_close else "  DISAGREES"
-            click.echo(
-                f"  {name:4} {figure:4}  predicted {expected * 1e3:8.2f} ms   measured {got * 1e3:8.2f} ms"
-                f"   {(got - expected) * 1e3:+7.2f} ms{verdict}"
-            )
-    return agrees
+    return [
+        Line(f"{name} {figure}", expected * 1e3, figures(real)[figure] * 1e3)
+        for name, (real, virtual) in rows.items()
+        for figure, expected in figures(virtual).items()
+    ]
+
+
+def show(line: Line) -> None:
+    difference_ms = line.measured_ms - line.predicted_ms
+    click.echo(
+        f"  {line.name:9}  predicted {line.predicted_ms:8.2f} ms   measured {line.measured_ms:8.2f} ms"
+        f"   {difference_ms:+7.2f} ms{'' if line.agrees else '  DISAGREES'}"
+    )
 
 
 @click.command(help=__doc__)
@@ -200,18 +216,26 @@ def compare(measured: Sequence[Times], predicted: Sequence[Times]) -> bool:
 @click.option("--scheduler", type=click.Choice(list(SCHEDULERS)), default="sarathi", show_default=True)
 @click.option("--streams", type=click.IntRange(2), default=64, show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True)
-def main(profiles: tuple[str, ...], scheduler: str, streams: int, seed: int) -> None:
+@click.option("--output", "-o", type=click.File("w"), help="Write the figures here, as JSON.")
+def main(profiles: tuple[str, ...], scheduler: str, streams: int, seed: int, output: TextIO | None) -> None:
     """Measure, predict and compare, profile by profile."""
     chosen = plans(streams, seed)
-    agrees = True
+    found: dict[str, list[Line]] = {}
     for profile in profiles or PROFILES_OF_THE_CLAIM:
         flags = ("--profile", profile, "--scheduler", scheduler, "--no-enable-prefix-caching")
         with engine(*flags) as (port, _), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             measured = runner.run(measure(port, chosen))
         predicted = predict(PROFILES[profile], scheduler, chosen, [times.sent for times in measured])
         click.echo(f"{profile}, {scheduler}, {streams} streams:")
-        agrees &= compare(measured[1:], predicted[1:])
-    sys.exit(0 if agrees else 1)
+        found[profile] = compare(measured[1:], predicted[1:])
+        for line in found[profile]:
+            show(line)
+    if output is not None:
+        profile_lines = {profile: [asdict(line) for line in lines] for profile, lines in found.items()}
+        json.dump(
+            {"scheduler": scheduler, "streams": streams, "seed": seed, "profiles": profile_lines}, output, indent=1
+        )
+    sys.exit(0 if all(line.agrees for lines in found.values() for line in lines) else 1)
 
 
 if __name__ == "__main__":
