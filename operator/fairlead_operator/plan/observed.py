@@ -37,17 +37,18 @@ class Observed:
 
 def owner_uid(manifest: Manifest) -> str | None:
     """Give the uid of the pool that controls an object, or None."""
-    for owner in manifest["metadata"].get("ownerReferences", ()):
-        if owner.get("controller") and owner["kind"] == KIND:
-            return str(owner["uid"])
-    return None
+    return _of_controlling_pool(manifest, "uid")
 
 
 def owner_name(manifest: Manifest) -> str | None:
     """Give the name of the pool that controls an object, or None."""
+    return _of_controlling_pool(manifest, "name")
+
+
+def _of_controlling_pool(manifest: Manifest, name: str) -> str | None:
     for owner in manifest["metadata"].get("ownerReferences", ()):
         if owner.get("controller") and owner["kind"] == KIND:
-            return str(owner["name"])
+            return str(owner[name])
     return None
 
 

@@ -1,6 +1,6 @@
 """The whole plan of one pool: what to apply, which engines to create and remove, what to say."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -12,7 +12,7 @@ from fairlead_operator.plan.engines import plan_engines
 from fairlead_operator.plan.observed import Observed, engine_of
 from fairlead_operator.plan.router_children import router_children
 from fairlead_operator.plan.status import pool_status
-from fairlead_operator.types import ChildKey, Images, Manifest, Removal
+from fairlead_operator.types import ChildKey, Engine, Images, Manifest, Removal
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ def plan_pool(pool: Pool, observed: Observed, previous: Mapping[str, Any], image
     return Plan(
         apply=(
             *_children(pool, observed, images),
-            *_drifted_pods(pool, observed, current, images),
+            *_drifted_pods(pool, observed.pods, engines, current, images),
             *(Apply(engine_pod(pool, name, images), new=True) for name in engine_plan.create),
         ),
         remove=engine_plan.remove,
@@ -80,11 +80,13 @@ def _children(pool: Pool, observed: Observed, images: Images) -> list[Apply]:
     return steps
 
 
-def _drifted_pods(pool: Pool, observed: Observed, current: str, images: Images) -> list[Apply]:
+def _drifted_pods(
+    pool: Pool, pods: Sequence[Manifest], engines: Sequence[Engine], current: str, images: Images
+) -> list[Apply]:
     """Give the engine pods whose labels or image somebody edited; older revisions are replaced, not mended."""
     return [
         Apply(manifest, new=False)
-        for pod, engine in ((pod, engine_of(pod)) for pod in observed.pods)
+        for pod, engine in zip(pods, engines, strict=True)
         if engine.revision == current and not engine.terminating and not engine.ended
         if differs(manifest := engine_pod(pool, engine.name, images), pod)
     ]

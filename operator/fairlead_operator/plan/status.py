@@ -40,7 +40,7 @@ def pool_status(
     conditions = [
         _ready(pool, observed, live),
         _progressing(pool, observed, engines, live, revision),
-        _degraded(observed, live),
+        _degraded(pool, observed, live),
     ]
     return {
         "phase": _phase(pool, conditions).value,
@@ -106,9 +106,8 @@ def _progressing(
     return Condition(ConditionType.PROGRESSING, True, reason, message)
 
 
-def _degraded(observed: Observed, live: Sequence[Engine]) -> Condition:
+def _degraded(pool: Pool, observed: Observed, live: Sequence[Engine]) -> Condition:
     failing = [f"{engine.name}: {engine.trouble}" for engine in live if engine.trouble]
-    router = next((d for key, d in observed.children.items() if key.kind == "Deployment"), None)
     if observed.conflicts:
         names = ", ".join(sorted(map(str, observed.conflicts)))
         message = f"{names} exists and does not belong to this pool; rename one of them or delete it"
@@ -117,7 +116,7 @@ def _degraded(observed: Observed, live: Sequence[Engine]) -> Condition:
         return Condition(ConditionType.DEGRADED, True, Reason.API_REFUSED, "; ".join(observed.refusals))
     if failing:
         return Condition(ConditionType.DEGRADED, True, Reason.ENGINE_FAILING, "; ".join(failing))
-    if trouble := router_trouble(router):
+    if trouble := router_trouble(_deployment(pool, observed)):
         return Condition(ConditionType.DEGRADED, True, Reason.ROUTER_FAILING, trouble)
     return Condition(ConditionType.DEGRADED, False, Reason.HEALTHY, "nothing is known to be wrong")
 

@@ -6,13 +6,12 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
+from control_plane import eventually, free_port
 
 ROOT = Path(__file__).parents[3]
 MANIFEST = """\
@@ -24,21 +23,6 @@ spec:
   engine: {type: mock}
   replicas: 2
 """
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def eventually(condition: Callable[[], Any], what: str, seconds: float = 30) -> Any:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if value := condition():
-            return value
-        time.sleep(0.05)
-    raise AssertionError(f"not within {seconds} s: {what}")
 
 
 def children(pid: int) -> dict[int, str]:
@@ -89,7 +73,7 @@ def up(tmp_path: Path) -> Iterator[Up]:
         process = subprocess.Popen(command(manifest, free_port(), tmp_path), stdout=output, stderr=output)
     running = Up(process, manifest, log)
     try:
-        eventually(running.curl, "the curl line")
+        eventually(running.curl, "the curl line", seconds=30)
         yield running
     finally:
         if process.poll() is None:
