@@ -103,6 +103,120 @@ class Timeouts(Strict):
     total: Duration = Field(default="30m", description="The whole request.")
 
 
+class Limits(Strict):
+    """What one client may make the router hold or wait for."""
+
+    body_bytes: int = Field(
+        default=64 * 1024 * 1024, ge=1024, description="Largest request body; a larger one is refused with 413."
+    )
+    buffered_bytes: int = Field(
+        default=1024 * 1024 * 1024,
+        ge=1024 * 1024,
+        description="Bodies held at one time, of all requests of a process together; beyond it requests get 503.",
+    )
+    json_depth: int = Field(default=128, ge=8, le=1000, description="Deepest nesting of a JSON body.")
+    header_bytes: int = Field(default=64 * 1024, ge=1024, description="Largest request head; a larger one gets 431.")
+    connections: int = Field(
+        default=20_000, ge=1, description="Client connections of a process; beyond it a new one gets 503 and is closed."
+    )
+    header_timeout: Duration = Field(
+        default="15s", description="From the first byte of a request's head to its last, else 408."
+    )
+    body_timeout: Duration = Field(default="60s", description="Longest silence of a client inside its body, else 408.")
+    send_timeout: Duration = Field(
+        default="5m", description="Longest time in which a client takes none of the bytes that wait for it."
+    )
+    keep_alive: Duration = Field(
+        default="75s",
+        description="How long an idle connection of a client is kept; longer than the pools of usual clients keep "
+        "theirs, so that the client closes first.",
+    )
+
+
+class Retries(Strict):
+    """Sending a request to another engine when one has not answered it."""
+
+    attempts: int = Field(
+        default=3,
+        ge=1,
+        le=10,
+        description="Engines that a request is sent to before it is given up: one that kills engines must not kill "
+        "them all.",
+    )
+    budget: float = Field(
+        default=0.2,
+        ge=0.0,
+        le=1.0,
+        description="Retries allowed per request in the long run (on top of ten at once), so that a failing pool is "
+        "not sent a multiple of its load.",
+    )
+    backoff: Duration = Field(
+        default="25ms", description="Mean wait before the first retry; doubles with each, and is jittered fully."
+    )
+
+
+class Breaker(Strict):
+    """Circuit breaker of each engine."""
+
+    failures: int = Field(
+        default=5, ge=1, description="Failures in a row after which an engine gets no request while there is another."
+    )
+    open_for: Duration = Field(
+        default="5s",
+        description="How long; then one request tries the engine. Doubles with every failed trial, up to a minute.",
+    )
+
+
+class Auth(Strict):
+    """Who may use the router."""
+
+    keys_file: str = Field(
+        min_length=1, description="File of hashed API keys (YAML); followed while it changes. See `fairlead key`."
+    )
+
+
+class Tls(Strict):
+    """TLS towards clients."""
+
+    certificate: str = Field(min_length=1, description="File of the certificate chain (PEM); followed.")
+    key: str = Field(min_length=1, description="File of the private key (PEM); followed.")
+    client_ca: str | None = Field(
+        default=None, description="File of authorities (PEM): clients must show a certificate of one of them (mTLS)."
+    )
+
+
+class EngineTls(Strict):
+    """TLS towards engines."""
+
+    ca: str | None = Field(default=None, description="File of authorities (PEM) for engines. Unset: the system's.")
+    certificate: str | None = Field(default=None, description="File of the router's own certificate (PEM), for mTLS.")
+    key: str | None = Field(default=None, description="File of its private key (PEM).")
+    server_name: str | None = Field(
+        default=None, description="Name that engines' certificates must have. Unset: the engine's address."
+    )
+
+    @model_validator(mode="after")
+    def _certificate_and_key_go_together(self) -> Self:
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("engineTls: certificate and key go together: set both, or neither")
+        return self
+
+
+class AccessLog(Strict):
+    """One line of JSON for every request."""
+
+    sample: float = Field(default=1.0, gt=0.0, le=1.0, description="Share of the good requests that get a line.")
+
+
+class Tracing(Strict):
+    """OpenTelemetry traces; needs the extra `tracing`."""
+
+    endpoint: str = Field(pattern=r"^https?://", description="OTLP/HTTP endpoint, such as http://collector:4318.")
+    sample: float = Field(
+        default=1.0, ge=0.0, le=1.0, description="Share of traces begun here; a caller's decision is followed."
+    )
+
+
 PolicyName = Literal["least-loaded", "round-robin"]
 
 
@@ -128,6 +242,17 @@ class RouterConfig(Strict):
     )
     policy: PolicyName = Field(default="least-loaded", description="How an engine is chosen for a request.")
     timeouts: Timeouts = Field(default_factory=Timeouts, description="What the router waits for, and how long.")
+    limits: Limits = Field(default_factory=Limits, description="What a client may make the router hold or wait for.")
+    retries: Retries = Field(default_factory=Retries, description="When an engine has not answered.")
+    breaker: Breaker = Field(default_factory=Breaker, description="Keeping requests off an engine that fails.")
+    passthrough: bool = Field(
+        default=False, description="Send paths under /v1/ that the router does not know to an engine as they are."
+    )
+    auth: Auth | None = Field(default=None, description="API keys. Unset: everybody may use the router.")
+    tls: Tls | None = Field(default=None, description="TLS towards clients. Unset: plain HTTP.")
+    engine_tls: EngineTls | None = Field(default=None, description="TLS towards engines. Unset: plain HTTP.")
+    access_log: AccessLog | None = Field(default=None, description="Access log on stdout. Unset: none.")
+    tracing: Tracing | None = Field(default=None, description="Traces. Unset: none.")
     endpoints: tuple[StaticEndpoint, ...] = Field(
         default=(), description="Engines at fixed addresses. In Kubernetes the router watches its pool's pods instead."
     )

@@ -13,14 +13,21 @@ from fairlead_router.contract import Header, Reason
 STATUS: Mapping[Reason, int] = {
     Reason.INVALID_REQUEST: 400,
     Reason.UNKNOWN_CLASS: 400,
+    Reason.INVALID_API_KEY: 401,
+    Reason.CLASS_NOT_ALLOWED: 403,
+    Reason.MODEL_NOT_ALLOWED: 403,
     Reason.NOT_FOUND: 404,
     Reason.MODEL_NOT_FOUND: 404,
     Reason.METHOD_NOT_ALLOWED: 405,
+    Reason.REQUEST_TIMEOUT: 408,
     Reason.REQUEST_TOO_LARGE: 413,
+    Reason.HEADERS_TOO_LARGE: 431,
     Reason.INTERNAL_ERROR: 500,
+    Reason.NOT_IMPLEMENTED: 501,
     Reason.ENGINE_UNREACHABLE: 502,
     Reason.ENGINE_DISCONNECTED: 502,
     Reason.NO_ENDPOINT: 503,
+    Reason.OVERLOADED: 503,
     Reason.SHUTTING_DOWN: 503,
     Reason.FIRST_BYTE_TIMEOUT: 504,
     Reason.INTER_TOKEN_TIMEOUT: 504,
@@ -28,7 +35,7 @@ STATUS: Mapping[Reason, int] = {
 }
 """Status of an answer that the router itself makes; reasons that only end a relayed answer have none."""
 
-RETRY_AFTER_SECONDS: Mapping[Reason, int] = {Reason.NO_ENDPOINT: 5, Reason.SHUTTING_DOWN: 1}
+RETRY_AFTER_SECONDS: Mapping[Reason, int] = {Reason.NO_ENDPOINT: 5, Reason.OVERLOADED: 1, Reason.SHUTTING_DOWN: 1}
 """A pod that becomes ready is seen within seconds; another replica of a stopping router answers at once."""
 
 
