@@ -44,6 +44,8 @@ class Header(StrEnum):
 
     REQUEST_ID = "x-request-id"
     SLO_CLASS = "x-slo-class"
+    TENANT = "x-fairlead-tenant"
+    """Believed only with an API key that is marked trusted."""
     REASON = "x-fairlead-reason"
     ENDPOINT = "x-fairlead-endpoint"
     RETRY_AFTER = "retry-after"
@@ -140,6 +142,13 @@ class Metric(StrEnum):
     DISCOVERY_CONNECTED = "fairlead_router_discovery_connected"
     CONFIG_ERRORS = "fairlead_router_config_errors"
     BUILD_INFO = "fairlead_router_build_info"
+    ENDPOINT_TTFT = "fairlead_router_endpoint_ttft_seconds"
+    ENDPOINT_TBT = "fairlead_router_endpoint_tbt_seconds"
+    CLIENT_CONNECTIONS = "fairlead_router_client_connections"
+    ENGINE_CONNECTIONS = "fairlead_router_engine_connections"
+    BUFFERED_BYTES = "fairlead_router_buffered_bytes"
+    LOOP_LAG = "fairlead_router_loop_lag_seconds"
+    ACCESS_LOG_DROPPED = "fairlead_router_access_log_dropped"
 
 
 class EndpointState(StrEnum):
@@ -159,3 +168,5 @@ TBT_BUCKETS = (0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 
 """Seconds; the TBT limits of the pool's classes are added as edges."""
 DURATION_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0, 1280.0)
 """Seconds."""
+LOOP_LAG_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0015, 0.002, 0.003, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5)
+"""Seconds; fine around 2 ms, which the 99th percentile should not pass."""

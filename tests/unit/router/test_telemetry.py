@@ -1,11 +1,13 @@
 """What the metrics say, and that their labels stay bounded."""
 
+from dataclasses import replace
+
 import pytest
 
 from fairlead_router.config import RouterConfig, ServiceClass
 from fairlead_router.contract import TBT_BUCKETS, TTFT_BUCKETS, EndpointState, Metric, Reason, RetryReason
 from fairlead_router.decisions.types import EndpointView, Outcome, RequestView
-from fairlead_router.relay.sse import Usage
+from fairlead_router.relay.usage import Usage
 from fairlead_router.telemetry import MAX_LEARNT_MODELS, ModelNames, Telemetry
 
 CONFIG = RouterConfig(
@@ -19,14 +21,17 @@ OUTCOME = Outcome(
 )
 
 
+ENGINE = EndpointView("u1", "a:1", EndpointState.READY, "one")
+
+
 def telemetry(config=CONFIG, *endpoints):
     return Telemetry(config, lambda: endpoints)
 
 
 def edges(of, metric):
     labels = {"pool": "p", "class": "a", "model": "m"}
-    of.stream(REQUEST).first(0.1)
-    of.stream(REQUEST).gap(0.1, 1)
+    of.stream(REQUEST, "one").first(0.1)
+    of.stream(REQUEST, "one").gap(0.1, 1)
     samples = [s for family in of.registry.collect() for s in family.samples if s.name == f"{metric}_bucket"]
     assert {k: v for k, v in samples[0].labels.items() if k != "le"} == labels
     return [float(sample.labels["le"]) for sample in samples][:-1]
@@ -36,6 +41,48 @@ def test_the_limits_of_the_classes_are_edges_of_the_histograms():
     made = telemetry()
     assert edges(made, Metric.TTFT) == sorted({*TTFT_BUCKETS, 0.42, 1.0})
     assert edges(made, Metric.TBT) == sorted({*TBT_BUCKETS, 0.033})
+
+
+def test_a_value_counts_in_every_bucket_up_to_which_it_lies():
+    made = telemetry()
+    for ttft in (0.01, 0.42, 0.43, 1000.0):
+        made.stream(REQUEST, "one").first(ttft)
+
+    def up_to(edge):
+        labels = {"pool": "p", "class": "a", "model": "m", "le": edge}
+        return made.registry.get_sample_value("fairlead_router_ttft_seconds_bucket", labels)
+
+    assert [up_to(edge) for edge in ("0.01", "0.3", "0.42", "0.5", "80.0", "+Inf")] == [1, 1, 2, 3, 3, 4]
+
+
+def test_chunks_that_arrive_together_are_counted_one_by_one_with_a_gap_of_0_between_them():
+    made = telemetry(CONFIG, ENGINE)
+    made.stream(REQUEST, "one").gap(0.2, 3)
+    for name, labels in (
+        ("fairlead_router_tbt_seconds", {"pool": "p", "class": "a", "model": "m"}),
+        ("fairlead_router_endpoint_tbt_seconds", {"pool": "p", "endpoint": "one"}),
+    ):
+        value = made.registry.get_sample_value
+        assert value(f"{name}_count", labels) == 3
+        assert value(f"{name}_sum", labels) == 0.2
+        assert value(f"{name}_bucket", {**labels, "le": "0.005"}) == 2
+
+
+def test_the_streams_of_an_endpoint_are_counted_whatever_their_class_until_it_is_gone():
+    shown = [ENGINE]
+    made = Telemetry(CONFIG, lambda: shown)
+    made.stream(REQUEST, "one").first(0.1)
+    made.stream(replace(REQUEST, service_class="b"), "one").first(0.1)
+    labels = {"pool": "p", "endpoint": "one"}
+    assert made.registry.get_sample_value("fairlead_router_endpoint_ttft_seconds_count", labels) == 2
+    shown.clear()
+    assert made.registry.get_sample_value("fairlead_router_endpoint_ttft_seconds_count", labels) is None
+    labels = {"pool": "p", "class": "a", "model": "m"}
+    assert made.registry.get_sample_value("fairlead_router_ttft_seconds_count", labels) == 1
+    shown.append(ENGINE)
+    made.stream(REQUEST, "one").first(0.1)
+    labels = {"pool": "p", "endpoint": "one"}
+    assert made.registry.get_sample_value("fairlead_router_endpoint_ttft_seconds_count", labels) == 1
 
 
 def test_other_limits_start_the_histograms_anew_and_leave_the_counters():

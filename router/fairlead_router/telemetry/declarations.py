@@ -1,0 +1,51 @@
+"""What everybody knows of the metrics that processes count, so that what they send need not say it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from fairlead_router.contract import Metric
+
+
+class Kind(Enum):
+    """What a number may do."""
+
+    COUNTER = auto()
+    """Grow."""
+    GAUGE = auto()
+    """Rise and fall."""
+    HISTOGRAM = auto()
+    """Grow, bucket by bucket."""
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """A metric's kind, the text of its HELP line and the names of its labels."""
+
+    kind: Kind
+    text: str
+    labels: tuple[str, ...]
+
+
+_BY_REQUEST = ("pool", "class", "model")
+_BY_ENDPOINT = ("pool", "endpoint")
+
+DECLARATIONS: Mapping[Metric, Declaration] = {
+    Metric.REQUESTS: Declaration(Kind.COUNTER, "Requests by outcome.", ("pool", "class", "verdict", "reason")),
+    Metric.OFFERED_REQUESTS: Declaration(Kind.COUNTER, "Valid requests, run or not.", ("pool", "class")),
+    Metric.GOOD_REQUESTS: Declaration(Kind.COUNTER, "Requests completed within TTFT and TBT.", ("pool", "class")),
+    Metric.TOKENS: Declaration(Kind.COUNTER, "Tokens of relayed requests.", ("pool", "direction")),
+    Metric.RETRIES: Declaration(Kind.COUNTER, "Requests sent once more.", ("pool", "reason")),
+    Metric.CONFIG_ERRORS: Declaration(Kind.COUNTER, "Configurations refused.", ("pool",)),
+    Metric.ACCESS_LOG_DROPPED: Declaration(Kind.COUNTER, "Lines of the access log that were lost.", ("pool",)),
+    Metric.TTFT: Declaration(Kind.HISTOGRAM, "Arrival to the first chunk with tokens.", _BY_REQUEST),
+    Metric.TBT: Declaration(Kind.HISTOGRAM, "Gap between two chunks of a stream that carry tokens.", _BY_REQUEST),
+    Metric.REQUEST_DURATION: Declaration(Kind.HISTOGRAM, "Arrival to the end of a placed request.", _BY_REQUEST),
+    Metric.ENDPOINT_TTFT: Declaration(Kind.HISTOGRAM, "TTFT of the streams of an endpoint.", _BY_ENDPOINT),
+    Metric.ENDPOINT_TBT: Declaration(Kind.HISTOGRAM, "TBT of the streams of an endpoint.", _BY_ENDPOINT),
+    Metric.LOOP_LAG: Declaration(Kind.HISTOGRAM, "How late the event loop does what is due.", ("pool",)),
+    Metric.CLIENT_CONNECTIONS: Declaration(Kind.GAUGE, "Open connections of clients.", ("pool",)),
+    Metric.ENGINE_CONNECTIONS: Declaration(Kind.GAUGE, "Open connections to engines.", ("pool", "state")),
+    Metric.BUFFERED_BYTES: Declaration(Kind.GAUGE, "Bodies of requests that are held, in bytes.", ("pool",)),
+}
+"""The metrics that are counted, and those that say what a process holds."""
