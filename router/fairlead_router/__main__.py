@@ -16,15 +16,14 @@ import prometheus_client
 import uvloop
 from pydantic import ValidationError
 
-from fairlead_router.app import admin_app, data_app
+from fairlead_router.app import admin_app
 from fairlead_router.config import PolicyName, RouterConfig, StaticEndpoint, one_line
 from fairlead_router.contract import ADMIN_PORT, DATA_PORT
+from fairlead_router.data_path import DataPath
 from fairlead_router.discovery.static import StaticDiscovery, follow_file
-from fairlead_router.relay.aiohttp_upstream import AiohttpUpstream
-from fairlead_router.relay.app import RelayApp
-from fairlead_router.relay.upstream import Upstream
 from fairlead_router.router import Router
 from fairlead_router.server import PortTakenError, bind, serve
+from fairlead_router.upstream.pool import Pool
 
 _NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
@@ -37,7 +36,7 @@ Examples:
 """
 
 
-Discover = Callable[[Router, Upstream], Coroutine[None, None, None]]
+Discover = Callable[[Router, Pool], Coroutine[None, None, None]]
 """Keeps a router's configuration and endpoints up to date, for ever."""
 
 
@@ -192,9 +191,9 @@ def _own_namespace() -> str:
 async def _run(options: Options, config: RouterConfig, listeners: tuple[socket.socket, ...]) -> None:
     router = Router(config)
     discover = await _in_kubernetes(options, options.pool) if options.pool else _static(options, config)
-    async with AiohttpUpstream() as upstream, asyncio.TaskGroup() as tasks:
-        discovery = tasks.create_task(discover(router, upstream))
-        relay = RelayApp(router, upstream, access_log=options.access_log)
+    data_path = DataPath(router, random=Random(), access_log=options.access_log)  # noqa: S311 - ids, not secrets
+    async with data_path, asyncio.TaskGroup() as tasks:
+        discovery = tasks.create_task(discover(router, data_path.pool))
         data, admin = listeners
 
         def announce() -> None:
@@ -207,9 +206,9 @@ async def _run(options: Options, config: RouterConfig, listeners: tuple[socket.s
 
         await serve(
             router,
-            (data_app(router, relay, upstream), data),
+            data_path,
+            data,
             (admin_app(router), admin),
-            relay,
             shutdown_timeout=options.shutdown_timeout,
             on_ready=announce,
         )
@@ -219,9 +218,9 @@ async def _run(options: Options, config: RouterConfig, listeners: tuple[socket.s
 def _static(options: Options, config: RouterConfig) -> Discover:
     """Return what keeps the router up to date from flags and file."""
 
-    async def discover(router: Router, upstream: Upstream) -> None:
+    async def discover(router: Router, pool: Pool) -> None:
         async with asyncio.TaskGroup() as tasks:
-            discovery = StaticDiscovery(router, upstream, tasks)
+            discovery = StaticDiscovery(router, pool, tasks)
 
             def use(config: RouterConfig) -> None:
                 router.apply(config)
@@ -247,7 +246,7 @@ async def _in_kubernetes(options: Options, pool: str) -> Discover:
     except kubernetes.ConfigException as error:
         raise BadInputError(f"--pool needs an API server: {one_line(error)}") from error
 
-    async def discover(router: Router, _upstream: Upstream) -> None:
+    async def discover(router: Router, _pool: Pool) -> None:
         def use(config: RouterConfig) -> None:
             router.apply(options.override(config))
 

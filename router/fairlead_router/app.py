@@ -1,37 +1,41 @@
-"""Wiring of the two HTTP apps: the data app (OpenAI's API) and the admin app."""
+"""The two HTTP apps: what the data port answers itself, and the admin port."""
 
 from collections.abc import Mapping
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
-from starlette.routing import Route
 
 from fairlead_router.contract import Reason
 from fairlead_router.errors import RequestError
-from fairlead_router.front import Front
 from fairlead_router.models import Models
-from fairlead_router.relay.app import RelayApp
-from fairlead_router.relay.upstream import Upstream
 from fairlead_router.router import Router
 
-RELAYED_PATHS = ("/v1/chat/completions", "/v1/completions")
 
-
-def data_app(router: Router, relay: RelayApp, upstream: Upstream) -> Front:
-    """Build the app of the data port: relayed paths first, everything else by FastAPI."""
-    app = FastAPI(title="Fairlead router", summary="OpenAI's API in front of a pool of inference engines")
-    app.router.routes.extend(Route(path, endpoint=relay, methods=["POST"]) for path in RELAYED_PATHS)
-    models = Models(router, upstream)
+def data_app(router: Router, models: Models) -> FastAPI:
+    """Build the app of the data port: everything that is not relayed."""
+    app = FastAPI(
+        title="Fairlead router",
+        summary="OpenAI's API in front of a pool of inference engines",
+        redirect_slashes=False,  # paths are normalised before they come here
+    )
 
     @app.get("/v1/models")
     async def list_models() -> JSONResponse:
         """List the models that can be named in a request."""
         return JSONResponse({"object": "list", "data": await models.listed()})
 
+    @app.get("/v1/models/{name:path}")
+    async def show_model(name: str) -> JSONResponse:
+        """Show one of them."""
+        for model in await models.listed():
+            if model["id"] == name:
+                return JSONResponse(model)
+        raise RequestError(Reason.MODEL_NOT_FOUND, f"the model {name!r:.100} is not served here", param="model")
+
     _add_probes(app, router)
     _answer_errors_as_openai(app)
-    return Front(app, relay, RELAYED_PATHS)
+    return app
 
 
 def admin_app(router: Router) -> FastAPI:

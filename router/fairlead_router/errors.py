@@ -5,6 +5,7 @@ and `param`.
 """
 
 from collections.abc import Mapping
+from enum import Enum, auto
 
 import orjson
 
@@ -39,6 +40,24 @@ RETRY_AFTER_SECONDS: Mapping[Reason, int] = {Reason.NO_ENDPOINT: 5, Reason.OVERL
 """A pod that becomes ready is seen within seconds; another replica of a stopping router answers at once."""
 
 
+class ErrorShape(Enum):
+    """How the API that a client speaks writes errors."""
+
+    OPENAI = auto()
+    ANTHROPIC = auto()
+    """https://docs.anthropic.com/en/api/errors; `code` and `param` are there as well."""
+
+
+_ANTHROPIC_TYPES: Mapping[int, str] = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+}
+
+
 class RequestError(Exception):
     """A request that the router answers itself; `param` names the field of the request that is wrong."""
 
@@ -53,21 +72,29 @@ class RequestError(Exception):
         """The HTTP status."""
         return STATUS[self.reason]
 
-    def body(self) -> bytes:
+    def body(self, shape: ErrorShape = ErrorShape.OPENAI) -> bytes:
         """Return the JSON body."""
-        kind = "invalid_request_error" if self.status < 500 else "server_error"
-        error = {"message": self.message, "type": kind, "code": self.reason, "param": self.param}
-        return orjson.dumps({"error": error})
+        return orjson.dumps(self._content(shape))
 
-    def event(self) -> bytes:
+    def event(self, shape: ErrorShape = ErrorShape.OPENAI) -> bytes:
         """Return the error as an event of a stream."""
-        return b"data: " + self.body() + b"\n\n"
+        name = b"event: error\n" if shape is ErrorShape.ANTHROPIC else b""
+        return name + b"data: " + self.body(shape) + b"\n\n"
+
+    def _content(self, shape: ErrorShape) -> dict[str, object]:
+        error = {"message": self.message, "type": self._kind(shape), "code": self.reason, "param": self.param}
+        return {"type": "error", "error": error} if shape is ErrorShape.ANTHROPIC else {"error": error}
+
+    def _kind(self, shape: ErrorShape) -> str:
+        if shape is ErrorShape.ANTHROPIC:
+            return _ANTHROPIC_TYPES.get(self.status, "invalid_request_error" if self.status < 500 else "api_error")
+        return "invalid_request_error" if self.status < 500 else "server_error"
 
     def headers(self) -> list[tuple[bytes, bytes]]:
         """Return the headers that go with the body."""
         headers = [(b"content-type", b"application/json"), (Header.REASON.encode(), self.reason.encode())]
         if self.reason in RETRY_AFTER_SECONDS:
             headers.append((Header.RETRY_AFTER.encode(), str(RETRY_AFTER_SECONDS[self.reason]).encode()))
-        if self.reason is Reason.SHUTTING_DOWN:
-            headers.append((b"connection", b"close"))
+        if self.status == 401:
+            headers.append((b"www-authenticate", b"Bearer"))  # RFC 9110 section 15.5.2
         return headers

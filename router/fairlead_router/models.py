@@ -8,8 +8,10 @@ import orjson
 
 from fairlead_router.contract import EndpointState, Reason
 from fairlead_router.errors import RequestError
-from fairlead_router.relay.upstream import Upstream, UpstreamError, UpstreamRequest
 from fairlead_router.router import Router
+from fairlead_router.upstream.ask import ask
+from fairlead_router.upstream.errors import UpstreamError
+from fairlead_router.upstream.pool import Pool
 
 logger = logging.getLogger(__name__)
 
@@ -20,9 +22,9 @@ ASK_SECONDS = 5.0
 class Models:
     """The configured names or, where none are configured, what the ready engines say."""
 
-    def __init__(self, router: Router, upstream: Upstream) -> None:
+    def __init__(self, router: Router, pool: Pool) -> None:
         self._router = router
-        self._upstream = upstream
+        self._pool = pool
 
     async def listed(self) -> list[dict[str, Any]]:
         """Return OpenAI's model objects.
@@ -47,14 +49,9 @@ class Models:
         return list({model["id"]: model for answer in heard for model in answer}.values())
 
     async def _ask(self, address: str) -> list[dict[str, Any]] | None:
-        request = UpstreamRequest("GET", "/v1/models", ())
         try:
-            async with asyncio.timeout(ASK_SECONDS):
-                answer = await self._upstream.send(address, request, connect_seconds=self._router.limits.connect)
-                parts = []
-                while data := await answer.read():
-                    parts.append(data)
-            models = orjson.loads(b"".join(parts))["data"]
+            answer = await ask(self._pool, address, "/v1/models", seconds=ASK_SECONDS)
+            models = orjson.loads(answer.body)["data"]
             return [model for model in models if isinstance(model["id"], str)]
         except (UpstreamError, TimeoutError, orjson.JSONDecodeError, KeyError, TypeError) as error:
             logger.warning("engine %s does not list its models: %r", address, error)

@@ -4,16 +4,18 @@ import asyncio
 import logging
 import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass
 from random import Random
 
 from fairlead_router.config import RouterConfig, Timeouts, one_line, seconds
-from fairlead_router.contract import Reason
+from fairlead_router.contract import EndpointState, Reason
 from fairlead_router.decisions.decider import Decider
 from fairlead_router.decisions.policies import POLICIES
 from fairlead_router.decisions.types import EndpointView, Slo
+from fairlead_router.edge.limits import EdgeLimits
 from fairlead_router.errors import RequestError
+from fairlead_router.http1.messages import RawHeaders
 from fairlead_router.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
@@ -124,13 +126,32 @@ class Router:
             The pool serves other models.
 
         """
-        if self.config.models and model not in self.config.models:
+        if model and self.config.models and model not in self.config.models:
             known = ", ".join(self.config.models)
             raise RequestError(
                 Reason.MODEL_NOT_FOUND,
                 f"the model {model!r:.100} is not served here; use one of: {known}",
                 param="model",
             )
+
+    def authenticate(self, headers: RawHeaders) -> None:
+        """Refuse a request whose API key is not known; without configured keys everybody is let in."""
+
+    def check_running(self) -> None:
+        """Refuse new requests while the router stops.
+
+        Raises
+        ------
+        RequestError
+            It stops.
+
+        """
+        if self.shutting_down:
+            raise RequestError(Reason.SHUTTING_DOWN, "the router is stopping: send the request again")
+
+    def another_ready(self, tried: Set[str]) -> bool:
+        """Whether there is a ready endpoint whose uid is not in `tried`."""
+        return any(e.state is EndpointState.READY and e.uid not in tried for e in self.endpoints())
 
     def _note_ready(self) -> None:
         if not self.not_ready_because():
@@ -139,6 +160,7 @@ class Router:
     def _use(self, config: RouterConfig) -> None:
         self.config = config
         self.limits = Limits.of(config.timeouts)
+        self.edge_limits = EdgeLimits.of(config.limits)
         self.slos = {
             c.name: Slo(seconds(c.ttft) if c.ttft else None, seconds(c.tbt) if c.tbt else None) for c in config.classes
         }

@@ -12,11 +12,12 @@ import logging
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import uvicorn
 
-from fairlead_router.relay.app import RelayApp
+from fairlead_router.data_path import DataPath
+from fairlead_router.relay.services import Services
 from fairlead_router.router import Router
 
 logger = logging.getLogger(__name__)
@@ -66,9 +67,9 @@ def bind(host: str, port: int) -> socket.socket:
 
 async def serve(
     router: Router,
-    data: tuple[Any, socket.socket],
+    data_path: DataPath,
+    listener: socket.socket,
     admin: tuple[Any, socket.socket],
-    relay: RelayApp,
     *,
     shutdown_timeout: float,
     on_ready: Callable[[], None],
@@ -76,39 +77,40 @@ async def serve(
     """Serve until SIGTERM or SIGINT and until what runs then has ended; calls `on_ready` once, when ready."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    relayed = data_path.services
 
     def on_signal() -> None:
         if stop.is_set():
-            relay.interrupt_all()
+            relayed.interrupt_all()
         stop.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
-    data_server, admin_server = http_server(data[0]), http_server(admin[0])
+    data_server, admin_server = http_server(data_path.app, data_path.http), http_server(admin[0])
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(admin_server.serve(sockets=[admin[1]]))
-        data_task = tasks.create_task(data_server.serve(sockets=[data[1]]))
+        data_task = tasks.create_task(data_server.serve(sockets=[listener]))
         await _started(admin_server)
         await _started(data_server)
         announcing = tasks.create_task(_announce(router, on_ready))
         await stop.wait()
         announcing.cancel()
         router.shutting_down = True
-        logger.info("stopping: %d requests run", relay.running)
-        for listener in data_server.servers:
-            listener.close()
-        await _drain(relay, shutdown_timeout)
+        logger.info("stopping: %d requests run", relayed.running)
+        for each in data_server.servers:
+            each.close()
+        await _drain(relayed, shutdown_timeout)
         data_server.should_exit = True
         await data_task
         admin_server.should_exit = True
 
 
-def http_server(app: Any) -> HttpServer:
-    """Return a server for an ASGI app; it serves the sockets that it is given."""
+def http_server(app: Any, http: type[asyncio.Protocol] | Literal["httptools"] = "httptools") -> HttpServer:
+    """Return a server for an ASGI app behind a protocol; it serves the sockets that it is given."""
     return HttpServer(
         uvicorn.Config(
             app,
-            http="httptools",
+            http=http,
             ws="none",
             lifespan="off",
             log_config=None,
@@ -130,14 +132,14 @@ async def _announce(router: Router, on_ready: Callable[[], None]) -> None:
     on_ready()
 
 
-async def _drain(relay: RelayApp, shutdown_timeout: float) -> None:
+async def _drain(relayed: Services, shutdown_timeout: float) -> None:
     """Wait for running requests; end those that take longer."""
     try:
         async with asyncio.timeout(shutdown_timeout):
-            await relay.idle.wait()
+            await relayed.idle.wait()
     except TimeoutError:
-        logger.warning("%d requests run after %g s: ending them", relay.running, shutdown_timeout)
-        relay.interrupt_all()
+        logger.warning("%d requests run after %g s: ending them", relayed.running, shutdown_timeout)
+        relayed.interrupt_all()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LAST_WORDS_SECONDS):
-                await relay.idle.wait()
+                await relayed.idle.wait()

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from fairlead_router.contract import EndpointState
-from fairlead_router.relay.upstream import ConnectError, Upstream, UpstreamError, UpstreamRequest
+from fairlead_router.upstream.ask import ask
+from fairlead_router.upstream.errors import ConnectError, UpstreamError
+from fairlead_router.upstream.pool import Pool
 
 READY_INTERVAL_SECONDS = 2.0
 NOT_READY_INTERVAL_SECONDS = 0.5
@@ -45,14 +47,10 @@ class Health:
         return Health(self.state, failures)
 
 
-async def probe(upstream: Upstream, address: str) -> ProbeResult:
+async def probe(pool: Pool, address: str) -> ProbeResult:
     """Ask once."""
     try:
-        async with asyncio.timeout(PROBE_SECONDS):
-            answer = await upstream.send(
-                address, UpstreamRequest("GET", "/health", ()), connect_seconds=PROBE_SECONDS, fresh=True
-            )
-            answer.close()
+        answer = await ask(pool, address, "/health", seconds=PROBE_SECONDS)
     except ConnectError:
         return ProbeResult.REFUSED
     except (UpstreamError, TimeoutError):
@@ -60,11 +58,11 @@ async def probe(upstream: Upstream, address: str) -> ProbeResult:
     return ProbeResult.HEALTHY if answer.status < 500 else ProbeResult.FAILING
 
 
-async def watch_health(upstream: Upstream, address: str, report: Callable[[EndpointState], None]) -> None:
+async def watch_health(pool: Pool, address: str, report: Callable[[EndpointState], None]) -> None:
     """Probe for ever; report the state after every probe."""
     health = Health()
     while True:
-        health = health.after(await probe(upstream, address))
+        health = health.after(await probe(pool, address))
         report(health.state)
         ready = health.state is EndpointState.READY
         await asyncio.sleep(READY_INTERVAL_SECONDS if ready else NOT_READY_INTERVAL_SECONDS)

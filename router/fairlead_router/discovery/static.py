@@ -11,8 +11,8 @@ from fairlead_router.config import StaticEndpoint
 from fairlead_router.contract import EndpointState
 from fairlead_router.decisions.types import EndpointView
 from fairlead_router.discovery.probe import watch_health
-from fairlead_router.relay.upstream import Upstream
 from fairlead_router.router import Router
+from fairlead_router.upstream.pool import Pool
 
 logger = logging.getLogger(__name__)
 
@@ -20,9 +20,9 @@ logger = logging.getLogger(__name__)
 class StaticDiscovery:
     """Probes the configured endpoints and shows them to the router; runs inside a task group."""
 
-    def __init__(self, router: Router, upstream: Upstream, tasks: asyncio.TaskGroup) -> None:
+    def __init__(self, router: Router, pool: Pool, tasks: asyncio.TaskGroup) -> None:
         self._router = router
-        self._upstream = upstream
+        self._pool = pool
         self._tasks = tasks
         self._configured: dict[str, StaticEndpoint] = {}
         self._states: dict[str, EndpointState] = {}
@@ -53,7 +53,7 @@ class StaticDiscovery:
                 self._states[endpoint.uid] = state
                 self._show()
 
-        await watch_health(self._upstream, endpoint.address, report)
+        await watch_health(self._pool, endpoint.address, report)
 
     def _show(self) -> None:
         """Give the router what is known; it counts as discovered when every endpoint was probed once."""

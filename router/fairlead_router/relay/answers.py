@@ -1,18 +1,19 @@
 """Relay one engine's answer, streamed or whole, and learn from it what there is to learn."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
-import orjson
-
 from fairlead_router.contract import Reason
-from fairlead_router.relay.client import ClientSide, Headers
-from fairlead_router.relay.guard import Guard
+from fairlead_router.edge.response import Response
+from fairlead_router.errors import RequestError
+from fairlead_router.http1.answers import AnswerHead
+from fairlead_router.relay.dialects import Dialect
 from fairlead_router.relay.headers import find
-from fairlead_router.relay.sse import Observed, SseObserver, Usage, usage_of
-from fairlead_router.relay.upstream import Answer, LostError
+from fairlead_router.relay.sse import SseObserver
+from fairlead_router.relay.usage import MAX_READ_BYTES, Usage, usage_in
+from fairlead_router.upstream.errors import LostError
 
-MAX_PARSED_BYTES = 4 * 1024 * 1024
-"""An answer that is not streamed is read for its `usage` up to this size."""
+Headers = Sequence[tuple[bytes, bytes]]
 
 
 class TokenClock(Protocol):
@@ -31,114 +32,123 @@ class Relayed(Protocol):
         """Token counts that the engine reported, once it has."""
         ...
 
-    async def relay(self, first: bytes, guard: Guard) -> Reason:
-        """Relay to the proper end, `first` being the first read; says how the answer ended.
+    def data(self, data: bytes) -> None:
+        """Relay the bytes of one read."""
+        ...
+
+    def end(self) -> Reason:
+        """End the answer as the engine has ended it; says how it went.
 
         Raises
         ------
         LostError
-            The engine was lost before the end of its answer.
+            The engine has ended its answer too early.
 
         """
         ...
 
-    async def break_off(self, event: bytes) -> Reason | None:
+    def break_off(self, error: RequestError) -> Reason | None:
         """End an answer that has begun and cannot go on; a reason says that it is complete all the same."""
         ...
 
 
-def is_stream(answer: Answer) -> bool:
+def is_stream(head: AnswerHead) -> bool:
     """Whether the engine answers with server-sent events."""
-    content_type = find([(name.lower(), value) for name, value in answer.headers], "content-type") or b""
-    return answer.status < 300 and content_type.split(b";")[0].strip().lower() == b"text/event-stream"
+    content_type = find(head.headers, b"content-type") or b""
+    return head.status < 300 and content_type.partition(b";")[0].strip().lower() == b"text/event-stream"
 
 
 class Stream:
-    """A stream of server-sent events."""
+    """A stream of server-sent events: relayed event by event."""
 
-    def __init__(self, answer: Answer, client: ClientSide, headers: Headers, clock: TokenClock) -> None:
-        self._answer = answer
-        self._client = client
-        # The length that an engine may have announced would forbid the event that tells of its loss.
-        self._head = (answer.status, [header for header in headers if header[0] != b"content-length"])
+    __slots__ = ("_clock", "_errors", "_headers", "_observer", "_response", "_status")
+
+    def __init__(
+        self, head: AnswerHead, response: Response, headers: Headers, dialect: Dialect, clock: TokenClock
+    ) -> None:
+        self._status = head.status
+        self._response = response
+        self._headers = headers
+        self._errors = dialect.errors
         self._clock = clock
-        self._observer = SseObserver()
+        self._observer = SseObserver(dialect)
 
     @property
     def usage(self) -> Usage | None:
         """The last usage that the engine reported."""
         return self._observer.usage
 
-    async def relay(self, first: bytes, guard: Guard) -> Reason:
-        """Relay event by event, as `Relayed.relay` promises."""
-        data = first
-        while data:
-            observed = self._observed(self._observer.feed(data))
-            if observed.whole:
-                await self._client.write(self._head, observed.whole)
-            guard.waiting()
-            data = await self._answer.read()
-            guard.heard()
-        rest = self._observed(self._observer.flush())
+    def data(self, data: bytes) -> None:
+        """Relay whole events, as `Relayed.data` promises."""
+        events, with_tokens = self._observer.feed(data)
+        if with_tokens:
+            self._clock.tokens(with_tokens)
+        if events:
+            if not self._response.started:
+                self._start()
+            self._response.write(events)
+
+    def end(self) -> Reason:
+        """End the stream, as `Relayed.end` promises."""
+        rest, with_tokens = self._observer.flush()
+        if with_tokens:
+            self._clock.tokens(with_tokens)
         if not self._observer.complete:
-            raise LostError("the stream ended without [DONE] and without a finish_reason")
-        await self._client.finish(self._head, rest.whole)
+            raise LostError("the stream ended without saying that it is complete")
+        if not self._response.started:
+            self._start()
+        self._response.end(rest)
         return Reason.ENGINE_ERROR if self._observer.failed else Reason.COMPLETED
 
-    async def break_off(self, event: bytes) -> Reason | None:
-        """End the body with `event`, between two events; after [DONE] nothing is missing."""
+    def break_off(self, error: RequestError) -> Reason | None:
+        """End the body with an error event, between two events; after [DONE] nothing is missing."""
         done = self._observer.done
-        await self._client.finish(self._head, b"" if done else event)
+        self._response.end(b"" if done else error.event(self._errors))
         return Reason.COMPLETED if done else None
 
-    def _observed(self, observed: Observed) -> Observed:
-        if observed.token_chunks:
-            self._clock.tokens(observed.token_chunks)
-        return observed
+    def _start(self) -> None:
+        # Without the length that an engine may have announced: it would forbid the event that tells of its loss.
+        self._response.start(self._status, self._headers)
 
 
 class Whole:
     """An answer that is not streamed, or an error: relayed as it comes."""
 
-    def __init__(self, answer: Answer, client: ClientSide, headers: Headers) -> None:
-        self._usage: Usage | None = None
-        self._answer = answer
-        self._client = client
-        self._head = (answer.status, headers)
+    __slots__ = ("_headers", "_length", "_response", "_seen", "_seen_bytes", "_status", "usage")
 
-    @property
-    def usage(self) -> Usage | None:
+    def __init__(self, head: AnswerHead, response: Response, headers: Headers) -> None:
+        self.usage: Usage | None = None
         """The usage in the answer, once it has been relayed."""
-        return self._usage
+        self._status = head.status
+        self._length = head.length
+        self._response = response
+        self._headers = headers
+        self._seen: list[bytes] = []
+        self._seen_bytes = 0
 
-    async def relay(self, first: bytes, guard: Guard) -> Reason:
-        """Relay read by read, as `Relayed.relay` promises."""
-        data = first
-        seen: list[bytes] = []
-        seen_bytes = 0
-        while data:
-            seen_bytes += len(data)
-            if seen_bytes <= MAX_PARSED_BYTES:
-                seen.append(data)
-            await self._client.write(self._head, data)
-            guard.waiting()
-            data = await self._answer.read()
-            guard.heard()
-        await self._client.finish(self._head)
-        if self._answer.status >= 300:
+    def data(self, data: bytes) -> None:
+        """Relay read by read, as `Relayed.data` promises."""
+        self._seen_bytes += len(data)
+        if self._seen_bytes > MAX_READ_BYTES + len(data) and len(self._seen) > 1:
+            del self._seen[:-1]  # only the end of a large answer is looked at
+        self._seen.append(data)
+        self._start_if_needed()
+        self._response.write(data)
+
+    def end(self) -> Reason:
+        """End the answer, as `Relayed.end` promises."""
+        self._start_if_needed()
+        self._response.end()
+        if self._status >= 300:
             return Reason.ENGINE_ERROR
-        if seen_bytes <= MAX_PARSED_BYTES:
-            self._usage = _usage_in(b"".join(seen))
+        self.usage = usage_in(b"".join(self._seen), whole=self._seen_bytes <= MAX_READ_BYTES)
         return Reason.COMPLETED
 
-    async def break_off(self, _event: bytes) -> Reason | None:
+    def break_off(self, _error: RequestError) -> Reason | None:
         """Leave the body unfinished: the connection breaks, and the client cannot take a part for the whole."""
+        self._response.abort()
         return None
 
-
-def _usage_in(body: bytes) -> Usage | None:
-    try:
-        answer = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return None
-    return usage_of(answer) if isinstance(answer, dict) else None
+    def _start_if_needed(self) -> None:
+        if not self._response.started:
+            self._response.start(self._status, self._headers, length=self._length)

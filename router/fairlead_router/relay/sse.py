@@ -8,59 +8,52 @@ Event format: https://html.spec.whatwg.org/multipage/server-sent-events.html#par
 """
 
 import re
-from dataclasses import dataclass
-from typing import Any, TypeGuard
+from typing import Final
 
 import orjson
 
-MAX_EVENT_BYTES = 4 * 1024 * 1024
+from fairlead_router.relay.dialects import NOTHING, TOKENS, Dialect, Says
+from fairlead_router.relay.usage import Usage, usage_of
+
+MAX_EVENT_BYTES: Final = 4 * 1024 * 1024
 """An event that is longer is not an engine's token chunk; holding it back would only cost memory."""
 
-_EVENT_END = re.compile(rb"\n\r?\n|\r\r")
-_TOKEN_FIELDS = ("content", "reasoning_content", "reasoning", "tool_calls", "function_call", "refusal")
+_EVENT_END: Final = re.compile(rb"\n\r?\n|\r\r")
+_END: Final = int(Says.END)
+_FAILED: Final = int(Says.FAILED)
 
 
 class EventTooLargeError(Exception):
     """An event is longer than `MAX_EVENT_BYTES`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """Token counts as the engine reports them."""
-
-    prompt_tokens: int
-    output_tokens: int
-
-
-@dataclass(frozen=True, slots=True)
-class Observed:
-    """Bytes of whole events to pass on, and how many of these events carry tokens."""
-
-    whole: bytes
-    token_chunks: int
-
-
 class SseObserver:
     """Incremental: feed it every read in order; it keeps at most one incomplete event."""
 
-    def __init__(self) -> None:
+    __slots__ = ("_read", "_said", "_says_end", "_tail", "done", "usage")
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._read = dialect.read
+        self._says_end = dialect.says_end
+        self._said = NOTHING
+        self._tail = b""
         self.done = False
         """`[DONE]` was seen."""
-        self.finished = False
-        """A `finish_reason` was seen."""
-        self.failed = False
-        """The engine itself reported an error inside the stream."""
         self.usage: Usage | None = None
         """The last usage that the engine reported."""
-        self._tail = b""
 
     @property
     def complete(self) -> bool:
         """Whether the answer may end here, provided that the engine ended it properly."""
-        return self.done or self.finished or self.failed
+        return self.done or not self._says_end or self._said & (_END | _FAILED) != 0
 
-    def feed(self, data: bytes) -> Observed:
-        """Take the bytes of one read.
+    @property
+    def failed(self) -> bool:
+        """Whether the engine itself reported an error inside the stream."""
+        return self._said & _FAILED != 0
+
+    def feed(self, data: bytes) -> tuple[bytes, int]:
+        """Take the bytes of one read; returns whole events to pass on, and how many of them carry tokens.
 
         Raises
         ------
@@ -68,68 +61,44 @@ class SseObserver:
             An event does not end within `MAX_EVENT_BYTES`.
 
         """
+        if data[-2:] == b"\n\n" and not self._tail and data.count(b"\n") == 2 and b"\r" not in data:
+            return data, self._observe(data[:-2])  # one event, one read: nearly always
         scanned = max(0, len(self._tail) - 2)  # an end of event may straddle the two reads
         data = self._tail + data if self._tail else data
-        token_chunks = start = 0
+        token_events = start = 0
         for match in _EVENT_END.finditer(data, scanned):
-            token_chunks += self._observe(data[start : match.start()])
+            token_events += self._observe(data[start : match.start()])
             start = match.end()
         self._tail = data[start:]
         if len(self._tail) > MAX_EVENT_BYTES:
             raise EventTooLargeError(f"an event is longer than {MAX_EVENT_BYTES} bytes")
-        return Observed(data[:start], token_chunks)
+        return data[:start], token_events
 
-    def flush(self) -> Observed:
+    def flush(self) -> tuple[bytes, int]:
         """Take the end of the body: an event without its blank line is passed on only if the answer is complete."""
         tail, self._tail = self._tail, b""
-        token_chunks = self._observe(tail)
-        return Observed(tail if self.complete else b"", token_chunks)
+        token_events = self._observe(tail)
+        return (tail if self.complete else b""), token_events
 
-    def _observe(self, event: bytes) -> bool:
-        """Read one event; says whether it carries tokens."""
+    def _observe(self, event: bytes) -> int:
+        """Read one event; says whether it carries tokens, as 1 or 0."""
         data = _data_of(event)
         if not data:
-            return False
+            return 0
         if data == b"[DONE]":
             self.done = True
-            return False
+            return 0
         try:
-            chunk = orjson.loads(data)
+            content = orjson.loads(data)
         except orjson.JSONDecodeError:
-            return False  # not for us to judge: the client gets it as it is
-        if not isinstance(chunk, dict):
-            return False
-        self.failed = self.failed or chunk.get("error") is not None
-        self.usage = usage_of(chunk) or self.usage
-        choices = chunk.get("choices")
-        if not isinstance(choices, list):
-            return False
-        choices = [choice for choice in choices if isinstance(choice, dict)]
-        self.finished = self.finished or any(choice.get("finish_reason") for choice in choices)
-        return any(_carries_tokens(choice) for choice in choices)
-
-
-def usage_of(answer: dict[str, Any]) -> Usage | None:
-    """Read the `usage` of an answer or a chunk, if it has one that makes sense."""
-    usage = answer.get("usage")
-    if not isinstance(usage, dict):
-        return None
-    prompt_tokens, output_tokens = usage.get("prompt_tokens"), usage.get("completion_tokens", 0)
-    if not (_is_count(prompt_tokens) and _is_count(output_tokens)):
-        return None
-    return Usage(prompt_tokens, output_tokens)
-
-
-def _is_count(value: object) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def _carries_tokens(choice: dict[str, Any]) -> bool:
-    """Whether a choice has text, reasoning or a tool call; the first chat chunk has a role and no content."""
-    delta = choice.get("delta")
-    if isinstance(delta, dict):
-        return any(delta.get(field) for field in _TOKEN_FIELDS)
-    return bool(choice.get("text"))
+            return 0  # not for us to judge: the client gets it as it is
+        if not isinstance(content, dict):
+            return 0
+        if b'"usage"' in data:
+            self.usage = usage_of(content, self.usage)
+        said = self._read(content)
+        self._said |= said
+        return said & TOKENS
 
 
 def _data_of(event: bytes) -> bytes:

@@ -12,12 +12,12 @@ from random import Random
 import aiohttp
 import pytest
 
-from fairlead_router.app import admin_app, data_app
+from fairlead_router.app import admin_app
 from fairlead_router.config import RouterConfig
 from fairlead_router.contract import EndpointState
+from fairlead_router.data_path import DataPath
 from fairlead_router.decisions.types import EndpointView
-from fairlead_router.relay.aiohttp_upstream import AiohttpUpstream
-from fairlead_router.relay.app import RelayApp
+from fairlead_router.relay.services import Services
 from fairlead_router.router import Router
 from fairlead_router.server import HttpServer, bind, http_server
 
@@ -239,7 +239,7 @@ class RunningRouter:
     """A router on real sockets."""
 
     router: Router
-    relay: RelayApp
+    relay: Services
     url: str
     admin_url: str
     session: aiohttp.ClientSession
@@ -289,12 +289,11 @@ async def router() -> AsyncIterator[StartRouter]:
             config = config or RouterConfig()
             router = Router(config, random=Random(1))
             router.apply(config)
-            upstream = await stack.enter_async_context(AiohttpUpstream())
-            relay = RelayApp(router, upstream)
-            url = await stack.enter_async_context(_serving(http_server(data_app(router, relay, upstream))))
+            data_path = await stack.enter_async_context(DataPath(router, random=Random(2)))
+            url = await stack.enter_async_context(_serving(http_server(data_path.app, data_path.http)))
             admin_url = await stack.enter_async_context(_serving(http_server(admin_app(router))))
             session = await stack.enter_async_context(aiohttp.ClientSession())
-            running = RunningRouter(router, relay, url, admin_url, session)
+            running = RunningRouter(router, data_path.services, url, admin_url, session)
             running.show(engines)
             return running
 

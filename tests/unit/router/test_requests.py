@@ -7,9 +7,8 @@ import socket
 
 import pytest
 
-from fairlead_router.config import RouterConfig, ServiceClass, Timeouts
+from fairlead_router.config import Limits, RouterConfig, ServiceClass, Timeouts
 from fairlead_router.contract import Reason
-from fairlead_router.relay import body as body_module
 
 WHOLE = b'{"id": "1", "usage": {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}}'
 
@@ -76,9 +75,8 @@ async def test_a_request_without_class_belongs_to_the_default_class(engine, rout
 
 
 @pytest.mark.parametrize("announced", [True, False], ids=["announced", "chunked"])
-async def test_a_body_that_is_too_large_is_refused(router, monkeypatch, announced):
-    monkeypatch.setattr(body_module, "MAX_BODY_BYTES", 1000)
-    running = await router()
+async def test_a_body_that_is_too_large_is_refused(router, announced):
+    running = await router(config=RouterConfig(limits=Limits(body_bytes=1024)))
 
     async def pieces():
         for _ in range(20):

@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairlead_router.relay.sse import MAX_EVENT_BYTES, EventTooLargeError, SseObserver, Usage
+from fairlead_router.relay.dialects import ANY, CHAT, MESSAGES, RESPONSES
+from fairlead_router.relay.sse import MAX_EVENT_BYTES, EventTooLargeError, SseObserver
+from fairlead_router.relay.usage import Usage
 
 
 def delta(**fields: object) -> bytes:
@@ -43,11 +45,11 @@ def streams(draw):
 
 
 def observe(reads):
-    observer = SseObserver()
+    observer = SseObserver(CHAT)
     observed = [observer.feed(read) for read in reads]
     last = observer.flush()
-    facts = (observer.done, observer.finished, observer.failed, observer.usage)
-    return [each.whole for each in observed], last.whole, sum(each.token_chunks for each in [*observed, last]), facts
+    facts = (observer.done, observer.complete, observer.failed, observer.usage)
+    return [whole for whole, _ in observed], last[0], sum(tokens for _, tokens in [*observed, last]), facts
 
 
 @given(streams())
@@ -72,10 +74,10 @@ def test_bytes_pass_unchanged_and_only_whole_events_do(stream_and_reads):
 
 @given(st.lists(st.tuples(events, st.sampled_from([b"\n\n", b"\r\n\r\n"]))))
 def test_a_whole_event_is_never_held_back(parts):
-    observer = SseObserver()
+    observer = SseObserver(CHAT)
     for event, separator in parts:
         sent = event.replace(b"\n", separator[: len(separator) // 2]) + separator
-        assert observer.feed(sent).whole == sent
+        assert observer.feed(sent)[0] == sent
 
 
 @pytest.mark.parametrize(
@@ -107,7 +109,7 @@ def test_a_whole_event_is_never_held_back(parts):
     ],
 )
 def test_which_events_carry_tokens(event, tokens):
-    assert SseObserver().feed(event + b"\n\n").token_chunks == tokens
+    assert SseObserver(CHAT).feed(event + b"\n\n")[1] == tokens
 
 
 @pytest.mark.parametrize(
@@ -123,13 +125,13 @@ def test_which_events_carry_tokens(event, tokens):
     ],
 )
 def test_usage_is_taken_where_it_makes_sense(usage, expected):
-    observer = SseObserver()
+    observer = SseObserver(CHAT)
     observer.feed(chunk(usage=usage, choices=[]) + b"\n\n")
     assert observer.usage == expected
 
 
 def test_the_last_usage_counts():
-    observer = SseObserver()
+    observer = SseObserver(CHAT)
     for count in (1, 2):
         observer.feed(chunk(usage={"prompt_tokens": 9, "completion_tokens": count}) + b"\n\n")
     assert observer.usage == Usage(9, 2)
@@ -147,13 +149,54 @@ def test_the_last_usage_counts():
     ],
 )
 def test_when_an_answer_is_complete(stream, complete):
-    observer = SseObserver()
+    observer = SseObserver(CHAT)
     observer.feed(stream)
     observer.flush()
     assert observer.complete is complete
 
 
+def named(kind: str, **fields: object) -> bytes:
+    return b"event: %b\n%b\n\n" % (kind.encode(), chunk(type=kind, **fields))
+
+
+@pytest.mark.parametrize(
+    ("dialect", "event", "tokens", "complete", "failed"),
+    [
+        (RESPONSES, named("response.created", response={}), 0, False, False),
+        (RESPONSES, named("response.output_text.delta", delta="a"), 1, False, False),
+        (RESPONSES, named("response.reasoning_text.delta", delta="a"), 1, False, False),
+        (RESPONSES, named("response.completed", response={}), 0, True, False),
+        (RESPONSES, named("response.incomplete", response={}), 0, True, False),
+        (RESPONSES, named("response.failed", response={}), 0, True, True),
+        (RESPONSES, named("error", message="boom"), 0, True, True),
+        (MESSAGES, named("message_start", message={}), 0, False, False),
+        (MESSAGES, named("content_block_delta", delta={"text": "a"}), 1, False, False),
+        (MESSAGES, named("message_stop"), 0, True, False),
+        (MESSAGES, named("error", error={"message": "boom"}), 0, True, True),
+        (ANY, chunk(text="a") + b"\n\n", 1, True, False),
+        (ANY, chunk(error={"message": "boom"}) + b"\n\n", 0, True, True),
+    ],
+)
+def test_each_api_says_tokens_end_and_failure_in_its_own_way(dialect, event, tokens, complete, failed):
+    observer = SseObserver(dialect)
+    assert observer.feed(event) == (event, tokens)
+    assert (observer.complete, observer.failed) == (complete, failed)
+
+
+def test_usage_that_comes_in_two_events_is_put_together():
+    observer = SseObserver(MESSAGES)
+    observer.feed(named("message_start", message={"usage": {"input_tokens": 7, "output_tokens": 1}}))
+    observer.feed(named("message_delta", usage={"output_tokens": 5}))
+    assert observer.usage == Usage(7, 5)
+
+
+def test_usage_inside_a_response_is_found():
+    observer = SseObserver(RESPONSES)
+    observer.feed(named("response.completed", response={"usage": {"input_tokens": 7, "output_tokens": 5}}))
+    assert observer.usage == Usage(7, 5)
+
+
 def test_an_event_that_never_ends_is_refused():
-    observer = SseObserver()
+    observer = SseObserver(CHAT)
     with pytest.raises(EventTooLargeError):
         observer.feed(b"x" * (MAX_EVENT_BYTES + 1))

@@ -1,15 +1,18 @@
 """Health of static endpoints, and how long to wait for those who are away."""
 
+import asyncio
+import contextlib
 from random import Random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fairlead_router.deadlines import Deadlines
 from fairlead_router.discovery import probe as probe_module
 from fairlead_router.discovery.backoff import LONGEST_SECONDS, Backoff
 from fairlead_router.discovery.probe import Health, ProbeResult, probe
-from fairlead_router.relay.aiohttp_upstream import AiohttpUpstream
+from fairlead_router.upstream.pool import Pool
 
 H, F, R = ProbeResult.HEALTHY, ProbeResult.FAILING, ProbeResult.REFUSED
 
@@ -41,21 +44,21 @@ def test_one_refusal_or_three_failures_make_an_endpoint_not_ready(results, state
 )
 async def test_an_engine_below_500_is_alive(engine, kit, status, result):
     scripted = await engine(kit.answers(kit.whole(b"", status)))
-    async with AiohttpUpstream() as upstream:
-        assert await probe(upstream, scripted.address) is result
+    async with contextlib.aclosing(Pool(asyncio.get_running_loop(), Deadlines())) as pool:
+        assert await probe(pool, scripted.address) is result
     assert scripted.requests[0].line == "GET /health HTTP/1.1"
 
 
 async def test_an_engine_that_does_not_answer_fails(engine, kit, monkeypatch):
     monkeypatch.setattr(probe_module, "PROBE_SECONDS", 0.05)
     scripted = await engine(kit.answers_then_hangs())
-    async with AiohttpUpstream() as upstream:
-        assert await probe(upstream, scripted.address) is F
+    async with contextlib.aclosing(Pool(asyncio.get_running_loop(), Deadlines())) as pool:
+        assert await probe(pool, scripted.address) is F
 
 
 async def test_where_nothing_listens_the_probe_is_refused():
-    async with AiohttpUpstream() as upstream:
-        assert await probe(upstream, "127.0.0.1:1") is R
+    async with contextlib.aclosing(Pool(asyncio.get_running_loop(), Deadlines())) as pool:
+        assert await probe(pool, "127.0.0.1:1") is R
 
 
 @given(failures=st.integers(1, 40), seed=st.integers())

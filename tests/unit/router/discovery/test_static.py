@@ -8,10 +8,11 @@ from random import Random
 import pytest
 
 from fairlead_router.config import RouterConfig, StaticEndpoint
+from fairlead_router.deadlines import Deadlines
 from fairlead_router.discovery import probe as probe_module
 from fairlead_router.discovery.static import StaticDiscovery, follow_file
-from fairlead_router.relay.aiohttp_upstream import AiohttpUpstream
 from fairlead_router.router import Router
+from fairlead_router.upstream.pool import Pool
 
 
 @pytest.fixture(autouse=True)
@@ -22,8 +23,8 @@ def quick_probes(monkeypatch):
 
 @contextlib.asynccontextmanager
 async def discovering(router, path: Path | None = None):
-    async with AiohttpUpstream() as upstream, asyncio.TaskGroup() as tasks:
-        discovery = StaticDiscovery(router, upstream, tasks)
+    async with contextlib.aclosing(Pool(asyncio.get_running_loop(), Deadlines())) as pool, asyncio.TaskGroup() as tasks:
+        discovery = StaticDiscovery(router, pool, tasks)
 
         def use(text: str) -> None:
             config = RouterConfig.from_yaml(text)

@@ -1,0 +1,109 @@
+"""What all client connections of a process share: who may come in, and where a request goes.
+
+Whatever is decided by a request's path or its key is decided here, once, before relayed requests and all others part.
+"""
+
+import asyncio
+from typing import Final
+
+from fairlead_router.contract import Header, Reason
+from fairlead_router.deadlines import Deadlines, Timed
+from fairlead_router.edge.cold import AsgiApp, ColdRequest
+from fairlead_router.edge.handler import Handler
+from fairlead_router.edge.limits import EdgeLimits
+from fairlead_router.edge.response import Response
+from fairlead_router.edge.target import target_of
+from fairlead_router.errors import RequestError
+from fairlead_router.http1.requests import RequestHead
+from fairlead_router.relay.headers import request_id_of
+from fairlead_router.relay.inbound import Admitted, JsonRequest, UploadRequest, too_large
+from fairlead_router.relay.outbound import Uploader
+from fairlead_router.relay.routes import PASSTHROUGH, ROUTES, Body, Route
+from fairlead_router.relay.services import Services
+
+PUBLIC_PATHS: Final = frozenset({"/health", "/ready"})
+"""Answered without an API key: probes have none."""
+
+_REQUEST_ID: Final = Header.REQUEST_ID.encode()
+_UNKNOWN_CLASS: Final = ""
+"""Label `class` of a request that was refused before its class was known."""
+
+
+class Edge:
+    """One per event loop."""
+
+    def __init__(self, services: Services, deadlines: Deadlines, app: AsgiApp) -> None:
+        self.router = services.router
+        self.loop = services.loop
+        self.connections: set[Timed] = set()
+        self.tasks: set[asyncio.Task[None]] = set()
+        """Requests that the app is answering."""
+        self._services = services
+        self._deadlines = deadlines
+        self._app = app
+
+    @property
+    def limits(self) -> EdgeLimits:
+        """What a client may make the router hold or wait for."""
+        return self.router.edge_limits
+
+    @property
+    def stopping(self) -> bool:
+        """Whether connections are closed behind their current answer."""
+        return self.router.shutting_down
+
+    def connected(self, connection: Timed) -> RequestError | None:
+        """Note a new connection; says why it must not stay."""
+        self.connections.add(connection)
+        self._deadlines.add(connection)
+        limit = self.router.config.limits.connections
+        if len(self.connections) > limit:
+            return RequestError(Reason.OVERLOADED, f"the router has {limit} connections, which is its limit")
+        return None
+
+    def disconnected(self, connection: Timed) -> None:
+        """Forget a connection."""
+        self.connections.discard(connection)
+        self._deadlines.discard(connection)
+
+    def begin(self, head: RequestHead, response: Response, client: Uploader) -> Handler:
+        """Let a request in.
+
+        Raises
+        ------
+        RequestError
+            It is not let in.
+
+        """
+        target = target_of(head.target)
+        if target.path not in PUBLIC_PATHS:
+            self.router.authenticate(head.headers)
+        route = self._route(target.path)
+        if route is None:
+            return ColdRequest(self._app, head, target, response, self.tasks)
+        if head.method not in route.methods:
+            raise RequestError(
+                Reason.METHOD_NOT_ALLOWED, f"{head.method} {target.path}: use {'or '.join(route.methods)}"
+            )
+        limit = self.router.config.limits.body_bytes
+        if head.body_bytes is not None and head.body_bytes > limit:
+            raise too_large(limit)
+        self.router.check_running()
+        admitted = Admitted(self._services, route, head, target, response)
+        if route.body is Body.JSON:
+            return JsonRequest(admitted)
+        upload = UploadRequest(admitted, client)
+        upload.start()
+        return upload
+
+    def refused(self, response: Response, error: RequestError, head: RequestHead | None = None) -> None:
+        """Answer a request that was not let in."""
+        self._services.telemetry.rejected(_UNKNOWN_CLASS, error.reason)
+        request_id = request_id_of(head.headers if head else (), self._services.random)
+        response.fail(error, [(_REQUEST_ID, f"{request_id}@{self.router.replica}".encode())])
+
+    def _route(self, path: str) -> Route | None:
+        route = ROUTES.get(path)
+        if route is None and self.router.config.passthrough and path.startswith("/v1/") and path != "/v1/models":
+            return PASSTHROUGH
+        return route

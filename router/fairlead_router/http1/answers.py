@@ -1,0 +1,141 @@
+"""Read an engine's answers by the same rules as requests: bytes of one connection in, events out."""
+
+import httptools
+
+from fairlead_router.http1.messages import END, MAX_FIELDS, End, HeadTooLargeError, HttpError, check_transfer_coding
+
+MAX_HEAD_BYTES = 64 * 1024
+"""Of an engine's answer."""
+
+
+class AnswerHead:
+    """Status and header fields of one answer."""
+
+    __slots__ = ("headers", "length", "status")
+
+    def __init__(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        self.status = status
+        self.headers = headers
+        """Names in lower case."""
+        self.length: int | None = None
+        """Length of the body where the engine announces it."""
+
+
+AnswerEvent = AnswerHead | bytes | End | HttpError
+
+
+class AnswerParser:
+    """Reads the answers of one connection; they must not overlap with requests not yet sent."""
+
+    __slots__ = (
+        "_events",
+        "_fields",
+        "_head_bytes",
+        "_in_head",
+        "_interim",
+        "_parser",
+        "_until_eof",
+        "_wanted",
+        "keep_alive",
+    )
+
+    def __init__(self) -> None:
+        self._parser = httptools.HttpResponseParser(self)
+        self._events: list[AnswerEvent] = []
+        self._fields: list[tuple[bytes, bytes]] = []
+        self._head_bytes = 0
+        self._in_head = True
+        self._interim = False
+        self._until_eof = False
+        self._wanted = False
+        self.keep_alive = False
+        """Whether the connection may carry another request after the last answer."""
+
+    def expect(self) -> None:
+        """Allow one answer: a request has been sent."""
+        self._wanted = True
+
+    def feed(self, data: bytes) -> list[AnswerEvent]:
+        """Take the bytes of one read, body bytes joined; an `HttpError` is the last event of the connection."""
+        events: list[AnswerEvent] = []
+        self._events = events
+        if self._in_head:
+            self._head_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserCallbackError as wrapped:
+            if not isinstance(wrapped.__context__, HttpError):
+                raise
+            self.keep_alive = False
+            events.append(wrapped.__context__)
+        except httptools.HttpParserError as error:
+            self.keep_alive = False
+            events.append(HttpError(str(error)))
+        except httptools.HttpParserUpgrade:
+            events.append(HttpError("the engine changes the protocol, which nobody asked for"))
+        else:
+            if self._in_head and self._head_bytes > MAX_HEAD_BYTES:
+                events.append(HeadTooLargeError(f"the head is larger than {MAX_HEAD_BYTES} bytes"))
+        return events if len(events) < 3 else _joined(events)
+
+    def eof(self) -> AnswerEvent:
+        """Say what the end of the connection means: the end of a body without framing, or a loss."""
+        if self._until_eof:
+            self._until_eof = False
+            return END
+        return HttpError("the connection was closed inside the answer")
+
+    # What httptools calls.
+
+    def on_message_begin(self) -> None:
+        if not self._wanted:
+            raise HttpError("the engine answers a request that was not sent")
+        self._fields = []
+        self._in_head = True
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._in_head:
+            self._fields.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        self._head_bytes = 0
+        status = self._parser.get_status_code()
+        self._interim = status < 200
+        if self._interim:
+            return
+        head = AnswerHead(status, self._fields)
+        if len(self._fields) > MAX_FIELDS:
+            raise HeadTooLargeError(f"the head has more than {MAX_FIELDS} fields")
+        framed = status in {204, 304}
+        for name, value in self._fields:
+            if name == b"content-length":
+                head.length = int(value)
+                framed = True
+            elif name == b"transfer-encoding":
+                check_transfer_coding(value)
+                framed = True
+        self._until_eof = not framed
+        self._events.append(head)
+
+    def on_body(self, data: bytes) -> None:
+        self._events.append(data)
+
+    def on_message_complete(self) -> None:
+        if self._interim:
+            return
+        self.keep_alive = self._parser.should_keep_alive()  # later it is false, whatever the engine said
+        self._until_eof = self._wanted = False
+        self._in_head = True
+        self._events.append(END)
+
+
+def _joined(events: list[AnswerEvent]) -> list[AnswerEvent]:
+    """Join the body's pieces, of which a read brings one per chunk."""
+    pieces = [event for event in events if type(event) is bytes]
+    if len(pieces) < 2:
+        return events
+    whole = b"".join(pieces)
+    at = next(index for index, event in enumerate(events) if type(event) is bytes)
+    rest = [event for event in events[at:] if type(event) is not bytes]
+    return [*events[:at], whole, *rest]

@@ -1,0 +1,50 @@
+"""The words of HTTP/1.1 as this router reads and writes them."""
+
+from collections.abc import Iterable
+from enum import Enum, auto
+from typing import Final
+
+RawHeaders = Iterable[tuple[bytes, bytes]]
+"""Header fields in their order; names in lower case."""
+
+MAX_FIELDS: Final = 256
+"""Header fields of one message: more than any client or engine sends, few enough to walk through."""
+
+
+class End(Enum):
+    """The proper end of a message."""
+
+    MESSAGE = auto()
+
+
+END: Final = End.MESSAGE
+
+
+class HttpError(Exception):
+    """Bytes that are not HTTP/1.1, or that two parsers could take for different messages."""
+
+
+class HeadTooLargeError(HttpError):
+    """A head is larger than allowed."""
+
+
+class NotImplementedInHttpError(HttpError):
+    """Something that HTTP has and this router does not do."""
+
+
+def check_transfer_coding(value: bytes) -> None:
+    """Refuse every transfer coding but chunked, alone: only its framing is the same for everybody.
+
+    Raises
+    ------
+    NotImplementedInHttpError
+        The message is coded in another way.
+
+    """
+    if value.lower() != b"chunked":
+        raise NotImplementedInHttpError(f"transfer-encoding must be chunked, not {value!r:.50}")
+
+
+def list_of(value: bytes) -> list[bytes]:
+    """Split the value of a header that is a list, such as `connection`, in lower case."""
+    return [token for token in (part.strip().lower() for part in value.split(b",")) if token]

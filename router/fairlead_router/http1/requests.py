@@ -1,0 +1,214 @@
+"""Read requests: bytes of one connection in, heads, pieces of bodies and ends out.
+
+llhttp refuses bare line feeds, folded lines, blanks before a colon, control characters, repeated or unreadable
+lengths, a length beside a transfer coding, and sizes that overflow. Added here: exactly one Host, transfer codings other
+than chunked, HTTP/1.0 with a transfer coding, HTTP/0.9, sizes of heads.
+
+Nothing is done inside the parser's callbacks but to note events. httptools turns whatever a callback raises into its
+own error, and a fault of ours must not pass for one of the client's.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import httptools
+
+from fairlead_router.http1.messages import (
+    END,
+    MAX_FIELDS,
+    End,
+    HeadTooLargeError,
+    HttpError,
+    NotImplementedInHttpError,
+    check_transfer_coding,
+    list_of,
+)
+
+_BODY_FRAMING: Final = b"POST / HTTP/1.1\r\nhost: -\r\n%b\r\n\r\n"
+
+
+class RequestHead:
+    """Method, target and header fields of one request."""
+
+    __slots__ = ("body_bytes", "expects_continue", "headers", "hosts", "keep_alive", "method", "target", "version")
+
+    def __init__(self, method: str, target: bytes, version: str, headers: list[tuple[bytes, bytes]]) -> None:
+        self.method = method
+        self.target = target
+        """As the client sent it: path and query, or a whole URL."""
+        self.version = version
+        """`1.1` or `1.0`."""
+        self.headers = headers
+        """Names in lower case."""
+        self.body_bytes: int | None = 0
+        """Length of the body; None where it is chunked, and its length not known."""
+        self.keep_alive = version == "1.1"
+        self.expects_continue = False
+        self.hosts = 0
+
+
+RequestEvent = RequestHead | bytes | End | HttpError
+
+
+class RequestParser:
+    """Reads the requests of one connection, any number of them in a row."""
+
+    __slots__ = (
+        "_events",
+        "_fields",
+        "_head_bytes",
+        "_in_head",
+        "_max_head_bytes",
+        "_offer",
+        "_parser",
+        "_target",
+        "in_message",
+    )
+
+    def __init__(self, max_head_bytes: int) -> None:
+        self._max_head_bytes = max_head_bytes
+        self._parser = httptools.HttpRequestParser(self)
+        self._events: list[RequestEvent] = []
+        self._fields: list[tuple[bytes, bytes]] = []
+        self._target = b""
+        self._head_bytes = 0
+        self._in_head = True
+        self._offer: RequestHead | None = None  # a head that offers another protocol, until its body is read
+        self.in_message = False
+        """Whether a request has begun and not ended."""
+
+    def feed(self, data: bytes) -> list[RequestEvent]:
+        """Take the bytes of one read; an `HttpError` is the last event of the connection."""
+        events: list[RequestEvent] = []
+        self._events = events
+        size, in_head = len(data), self.in_message and self._in_head
+        try:
+            while data:
+                data = self._parsed(data)
+        except httptools.HttpParserCallbackError as wrapped:
+            if not isinstance(wrapped.__context__, HttpError):
+                raise
+            events.append(wrapped.__context__)
+        except httptools.HttpParserError as error:
+            events.append(HttpError(str(error)))
+        if in_head and self.in_message and self._in_head:  # llhttp has no bound of its own on what it collects
+            self._head_bytes += size
+            if self._head_bytes > self._max_head_bytes:
+                events.append(self._too_large())
+        return events
+
+    # What httptools calls.
+
+    def on_message_begin(self) -> None:
+        self._fields = []
+        self._target = b""
+        self._head_bytes = 0
+        self._in_head = self.in_message = True
+
+    def on_url(self, url: bytes) -> None:
+        self._target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._in_head:  # else it is a trailer, which nobody asked for
+            self._fields.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        if self._offer is not None:
+            return
+        parser = self._parser
+        head = RequestHead(parser.get_method().decode(), self._target, parser.get_http_version(), self._fields)
+        if _read_fields(head) > self._max_head_bytes or len(head.headers) > MAX_FIELDS:
+            raise self._too_large()
+        _check(head)
+        if parser.should_upgrade():
+            self._offer = head
+        self._events.append(head)
+
+    def on_body(self, data: bytes) -> None:
+        self._events.append(data)
+
+    def on_message_complete(self) -> None:
+        if self._offer is None:
+            self._in_head = True
+            self.in_message = False
+            self._events.append(END)
+
+    def _parsed(self, data: bytes) -> bytes:
+        """Parse; returns what is left behind a head that offers another protocol, where llhttp stops."""
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._decline_offer()
+            rest: bytes = data[upgrade.args[0] :]
+            return rest
+        return b""
+
+    def _decline_offer(self) -> None:
+        """Have the body read by another parser, which is told its framing only."""
+        offer, length = self._offer, self._offer.body_bytes if self._offer else 0
+        self._parser = httptools.HttpRequestParser(self)
+        if length != 0:
+            framing = b"transfer-encoding: chunked" if length is None else b"content-length: %d" % length
+            self._parser.feed_data(_BODY_FRAMING % framing)
+        self._offer = None
+        if offer is not None and length == 0:
+            self.on_message_complete()
+
+    def _too_large(self) -> HeadTooLargeError:
+        return HeadTooLargeError(f"the head is larger than {self._max_head_bytes} bytes or {MAX_FIELDS} fields")
+
+
+def _read_fields(head: RequestHead) -> int:
+    """Note what the fields say about the message; returns the size of the head in bytes."""
+    size = len(head.target)
+    for name, value in head.headers:
+        size += len(name) + len(value) + 4
+        if name in _FRAMING_FIELDS:
+            _FRAMING_FIELDS[name](head, value)
+    return size
+
+
+def _host(head: RequestHead, _value: bytes) -> None:
+    head.hosts += 1
+
+
+def _content_length(head: RequestHead, value: bytes) -> None:
+    head.body_bytes = int(value)
+
+
+def _transfer_encoding(head: RequestHead, value: bytes) -> None:
+    if head.version != "1.1":
+        raise HttpError("HTTP/1.0 has no transfer-encoding")
+    check_transfer_coding(value)
+    head.body_bytes = None
+
+
+def _connection(head: RequestHead, value: bytes) -> None:
+    tokens = list_of(value)
+    head.keep_alive = b"close" not in tokens and (head.version == "1.1" or b"keep-alive" in tokens)
+
+
+def _expect(head: RequestHead, value: bytes) -> None:
+    if value.lower() != b"100-continue":
+        raise NotImplementedInHttpError(f"expect must be 100-continue, not {value!r:.50}")
+    head.expects_continue = head.version == "1.1"
+
+
+_FRAMING_FIELDS: Final[Mapping[bytes, Callable[[RequestHead, bytes], None]]] = {
+    b"host": _host,
+    b"content-length": _content_length,
+    b"transfer-encoding": _transfer_encoding,
+    b"connection": _connection,
+    b"expect": _expect,
+}
+
+
+def _check(head: RequestHead) -> None:
+    """Refuse what llhttp lets pass."""
+    if head.version not in {"1.1", "1.0"}:
+        raise HttpError(f"HTTP/1.1 is spoken here, not HTTP/{head.version}")
+    if head.hosts > 1 or (head.hosts == 0 and head.version == "1.1"):
+        raise HttpError(f"exactly one host header is needed, not {head.hosts}")
+    if head.method == "CONNECT":
+        raise NotImplementedInHttpError("CONNECT is not for this server")

@@ -1,0 +1,100 @@
+"""What the events of a stream say, in each API that engines stream in.
+
+| dialect | streamed by | tokens | end |
+|---|---|---|---|
+| CHAT | `/v1/chat/completions`, `/v1/completions` | text, reasoning or a tool call in a choice | `[DONE]` or a `finish_reason` |
+| RESPONSES | `/v1/responses` | events `response.*.delta` | `response.completed`, `.incomplete`, `.failed` |
+| MESSAGES | `/v1/messages` (Anthropic) | `content_block_delta` | `message_stop` |
+| ANY | everything else | any event | nothing: whatever ends properly is complete |
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntFlag
+from typing import Any, Final
+
+from fairlead_router.errors import ErrorShape
+
+
+class Says(IntFlag):
+    """What an event says."""
+
+    NOTHING = 0
+    TOKENS = 1
+    END = 2
+    FAILED = 4
+
+
+NOTHING: Final = int(Says.NOTHING)
+TOKENS: Final = int(Says.TOKENS)
+_END: Final = int(Says.END)
+_FAILED: Final = int(Says.FAILED)
+
+Event = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How to read one event's JSON, whether a stream says by itself that it is complete, and the shape of errors."""
+
+    read: Callable[[Event], int]
+    says_end: bool = True
+    errors: ErrorShape = ErrorShape.OPENAI
+
+
+_TOKEN_FIELDS: Final = ("content", "reasoning_content", "reasoning", "tool_calls", "function_call", "refusal")
+
+
+def _read_chat(event: Event) -> int:
+    said = _FAILED if event.get("error") is not None else NOTHING
+    choices = event.get("choices")
+    if not isinstance(choices, list):
+        return said
+    for choice in choices:
+        if isinstance(choice, dict):
+            if choice.get("finish_reason"):
+                said |= _END
+            if _carries_tokens(choice):
+                said |= TOKENS
+    return said
+
+
+def _carries_tokens(choice: Event) -> bool:
+    """Whether a choice has text, reasoning or a tool call; the first chat chunk has a role and no content."""
+    delta = choice.get("delta")
+    if isinstance(delta, dict):
+        return any(delta.get(field) for field in _TOKEN_FIELDS)
+    return bool(choice.get("text"))
+
+
+_RESPONSE_ENDS: Final = {
+    "response.completed": _END,
+    "response.incomplete": _END,
+    "response.failed": _END | _FAILED,
+    "error": _FAILED,
+}
+
+
+def _read_responses(event: Event) -> int:
+    kind = event.get("type")
+    if not isinstance(kind, str):
+        return _FAILED if event.get("error") is not None else NOTHING
+    return TOKENS if kind.endswith(".delta") else _RESPONSE_ENDS.get(kind, NOTHING)
+
+
+_MESSAGE_KINDS: Final = {"content_block_delta": TOKENS, "message_stop": _END, "error": _FAILED}
+
+
+def _read_messages(event: Event) -> int:
+    kind = event.get("type")
+    return _MESSAGE_KINDS.get(kind, NOTHING) if isinstance(kind, str) else NOTHING
+
+
+def _read_any(event: Event) -> int:
+    return _FAILED if event.get("error") is not None else TOKENS
+
+
+CHAT: Final = Dialect(_read_chat)
+RESPONSES: Final = Dialect(_read_responses)
+MESSAGES: Final = Dialect(_read_messages, errors=ErrorShape.ANTHROPIC)
+ANY: Final = Dialect(_read_any, says_end=False)

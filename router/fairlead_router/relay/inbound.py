@@ -1,0 +1,224 @@
+"""Requests on their way in: from a head that was let in to an exchange that carries them out."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+from fairlead_router.contract import Header, Reason
+from fairlead_router.decisions.types import RequestView, Slo
+from fairlead_router.edge.response import Response
+from fairlead_router.edge.target import Target
+from fairlead_router.errors import RequestError
+from fairlead_router.http1.requests import RequestHead
+from fairlead_router.relay.asked import Asked, asked_of
+from fairlead_router.relay.exchange import Exchange
+from fairlead_router.relay.headers import NOT_TO_ENGINE, find, request_id_of, to_engine
+from fairlead_router.relay.outbound import Collected, Head, Streamed, Uploader
+from fairlead_router.relay.routes import Route
+from fairlead_router.relay.services import Services
+
+INLINE_BYTES: Final = 256 * 1024
+"""A larger body takes longer than a millisecond to read, and is read by another thread."""
+
+_REQUEST_ID: Final = Header.REQUEST_ID.encode()
+_SLO_CLASS: Final = Header.SLO_CLASS.encode()
+_LENGTH: Final = b"content-length"
+
+
+class Admitted:
+    """A request whose head was let in: what is known before its body."""
+
+    __slots__ = ("arrived_at", "head", "request_id", "response", "route", "service_class", "services", "slo", "target")
+
+    def __init__(self, services: Services, route: Route, head: RequestHead, target: Target, response: Response) -> None:
+        """Let the request in.
+
+        Raises
+        ------
+        RequestError
+            Its class is not declared.
+
+        """
+        self.services = services
+        self.route = route
+        self.head = head
+        self.target = target
+        self.response = response
+        self.arrived_at = services.router.clock()
+        self.request_id = request_id_of(head.headers, services.random)
+        self.service_class = services.router.class_of(find(head.headers, _SLO_CLASS))
+        self.slo: Slo = services.router.slos[self.service_class]  # now: classes may change while the body arrives
+
+    def view(self, asked: Asked, prompt_bytes: int) -> RequestView:
+        """Return the request as decisions see it."""
+        return RequestView(
+            request_id=self.request_id,
+            model=asked.model,
+            streamed=asked.streamed,
+            service_class=self.service_class,
+            arrived_at=self.arrived_at,
+            slo=self.slo,
+            prompt_bytes=prompt_bytes,
+        )
+
+    def outbound_head(self, framing: tuple[bytes, bytes] | None) -> Head:
+        """Return the head that goes to the engine."""
+        fields = to_engine(self.head.headers, NOT_TO_ENGINE)
+        fields.append((_REQUEST_ID, self.request_id.encode()))
+        if framing is not None:
+            fields.append(framing)
+        return Head(self.head.method, self.target.line, fields)
+
+    def refuse(self, error: RequestError) -> None:
+        """Answer with an error, and count it."""
+        self.services.telemetry.rejected(self.service_class, error.reason)
+        if self.response.started:
+            self.response.abort()
+            return
+        identity = (_REQUEST_ID, f"{self.request_id}@{self.services.router.replica}".encode())
+        self.response.fail(error, [identity], self.route.dialect.errors)
+
+
+class JsonRequest:
+    """A request whose body is read whole before it is placed."""
+
+    __slots__ = ("_admitted", "_exchange", "_held", "_over", "_parts", "_size")
+
+    def __init__(self, admitted: Admitted) -> None:
+        self._admitted = admitted
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._held = 0
+        self._exchange: Exchange | None = None
+        self._over = False
+
+    def body(self, data: bytes) -> None:
+        """Collect a piece, within what a request and what all of them together may hold."""
+        services = self._admitted.services
+        limits = services.router.config.limits
+        self._size += len(data)
+        services.buffered_bytes += len(data)
+        self._held += len(data)
+        self._parts.append(data)
+        if self._size > limits.body_bytes:
+            self.fail(too_large(limits.body_bytes))
+        elif services.buffered_bytes > limits.buffered_bytes:
+            self.fail(RequestError(Reason.OVERLOADED, "the router holds as many bytes of requests as it may"))
+
+    def body_end(self) -> None:
+        """Read the body, elsewhere if it is large, and go on."""
+        body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        self._parts.clear()
+        limits = self._admitted.services.router.config.limits
+        read = partial(asked_of, body, needs_model=self._admitted.route.needs_model, max_depth=limits.json_depth)
+        if self._size > INLINE_BYTES:
+            reading = self._admitted.services.loop.run_in_executor(None, read)
+            reading.add_done_callback(lambda done: self._take(body, done.result))
+        else:
+            self._take(body, read)
+
+    def fail(self, error: RequestError) -> None:
+        """End the request with an error."""
+        if self._exchange is not None:
+            self._exchange.fail(error)
+        elif not self._over:
+            self._let_go()
+            self._admitted.refuse(error)
+
+    def pause(self) -> None:
+        """Hold the answer back."""
+        if self._exchange is not None:
+            self._exchange.pause()
+
+    def resume(self) -> None:
+        """Go on with the answer."""
+        if self._exchange is not None:
+            self._exchange.resume()
+
+    def client_gone(self) -> None:
+        """Give the request up."""
+        if self._exchange is not None:
+            self._exchange.client_gone()
+        elif not self._over:
+            self._let_go()
+            self._admitted.services.telemetry.rejected(self._admitted.service_class, Reason.CLIENT_DISCONNECTED)
+
+    def _take(self, body: bytes, read: Callable[[], Asked]) -> None:
+        """Carry out a request whose body is there."""
+        if self._over:
+            return
+        admitted = self._admitted
+        services = admitted.services
+        try:
+            asked = read()
+            services.router.check_model(asked.model)
+            services.router.check_running()
+        except RequestError as error:
+            self.fail(error)
+            return
+        head = admitted.outbound_head((_LENGTH, str(len(body)).encode()))
+        outbound = Collected(head, body, self._release)
+        exchange = Exchange(services, admitted.route, admitted.view(asked, len(body)), outbound, admitted.response)
+        self._exchange = exchange
+        exchange.start()
+
+    def _let_go(self) -> None:
+        self._over = True
+        self._parts.clear()
+        self._release()
+
+    def _release(self) -> None:
+        held, self._held = self._held, 0
+        self._admitted.services.buffered_bytes -= held
+
+
+class UploadRequest:
+    """A request whose body is passed on as it comes: placed by its head alone."""
+
+    def __init__(self, admitted: Admitted, client: Uploader) -> None:
+        length = admitted.head.body_bytes
+        framing = (b"transfer-encoding", b"chunked") if length is None else (_LENGTH, str(length).encode())
+        has_body = admitted.head.method in {"POST", "PUT", "PATCH"} or length != 0
+        self._limit = admitted.services.router.config.limits.body_bytes
+        self._size = 0
+        outbound_head = admitted.outbound_head(framing if has_body else None)
+        self._outbound = Streamed(outbound_head, client, chunked=length is None)
+        view = admitted.view(Asked("", streamed=False), length or 0)
+        self._exchange = Exchange(admitted.services, admitted.route, view, self._outbound, admitted.response)
+
+    def start(self) -> None:
+        """Place the request."""
+        self._exchange.start()
+
+    def body(self, data: bytes) -> None:
+        """Pass a piece on."""
+        self._size += len(data)
+        if self._size > self._limit:
+            self.fail(too_large(self._limit))
+        else:
+            self._outbound.push(data)
+
+    def body_end(self) -> None:
+        """Tell the engine that this is all."""
+        self._outbound.finish()
+
+    def fail(self, error: RequestError) -> None:
+        """End the request with an error."""
+        self._exchange.fail(error)
+
+    def pause(self) -> None:
+        """Hold the answer back."""
+        self._exchange.pause()
+
+    def resume(self) -> None:
+        """Go on with the answer."""
+        self._exchange.resume()
+
+    def client_gone(self) -> None:
+        """Give the request up."""
+        self._exchange.client_gone()
+
+
+def too_large(limit: int) -> RequestError:
+    """Refuse a body."""
+    return RequestError(Reason.REQUEST_TOO_LARGE, f"the body is larger than {limit} bytes")

@@ -1,0 +1,163 @@
+"""One connection to an engine: a request out, its answer in, then perhaps the next."""
+
+import asyncio
+import logging
+from typing import Final, Protocol, cast
+
+from fairlead_router.deadlines import NEVER
+from fairlead_router.http1.answers import AnswerHead, AnswerParser
+from fairlead_router.http1.messages import END, HttpError
+from fairlead_router.upstream.errors import ClosedError, LostError, UpstreamError
+
+logger = logging.getLogger(__name__)
+
+KEEPALIVE_SECONDS: Final = 4.0
+"""Shorter than the 5 s after which uvicorn, and so vLLM, closes an idle connection."""
+
+
+class AnswerReceiver(Protocol):
+    """Receives one answer: a head, any pieces of a body, then its end or its loss. It must not raise."""
+
+    def answer_head(self, head: AnswerHead) -> None: ...
+    def answer_data(self, data: bytes) -> None: ...
+    def answer_end(self) -> None: ...
+    def answer_lost(self, error: UpstreamError) -> None: ...
+    def pause_sending(self) -> None: ...
+    def resume_sending(self) -> None: ...
+
+
+class Owner(Protocol):
+    """Keeps idle connections."""
+
+    def released(self, connection: "EngineConnection") -> None: ...
+    def lost(self, connection: "EngineConnection") -> None: ...
+
+
+class EngineConnection(asyncio.Protocol):
+    """Carries one request at a time."""
+
+    __slots__ = (
+        "_heard",
+        "_owner",
+        "_parser",
+        "_receiver",
+        "_sent_whole",
+        "_transport",
+        "address",
+        "deadline",
+        "reused",
+    )
+
+    def __init__(self, address: str, owner: Owner) -> None:
+        self.address = address
+        self.reused = False
+        """It has carried an earlier request."""
+        self.deadline = NEVER
+        """While it is idle: when to close it."""
+        self._owner = owner
+        self._parser = AnswerParser()
+        self._receiver: AnswerReceiver | None = None
+        self._heard = False
+        self._sent_whole = False
+        self._transport: asyncio.Transport
+
+    @property
+    def closing(self) -> bool:
+        """Whether it cannot carry a request any more."""
+        return self._transport.is_closing()
+
+    def carry(self, request: bytes, receiver: AnswerReceiver, *, whole: bool = True) -> None:
+        """Send a request, or unless it is `whole` its beginning, and give its answer to `receiver`."""
+        self._receiver = receiver
+        self._sent_whole = whole
+        self._heard = False
+        self.deadline = NEVER
+        self._parser.expect()
+        self._transport.write(request)
+
+    def send(self, data: bytes) -> None:
+        """Send further bytes of the request."""
+        self._transport.write(data)
+
+    def sent_whole(self) -> None:
+        """Note that the request has been sent to its end."""
+        self._sent_whole = True
+
+    def pause(self) -> None:
+        """Read no more of the answer."""
+        self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read on."""
+        self._transport.resume_reading()
+
+    def abandon(self) -> None:
+        """Close it: the engine sees its client hang up, and the receiver hears nothing more."""
+        self._receiver = None
+        self._transport.abort()
+
+    def expired(self, _now: float) -> None:
+        """Close it after too long an idleness."""
+        self.abandon()
+
+    # What the event loop calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)  # as TCP and TLS both are
+
+    def data_received(self, data: bytes) -> None:
+        receiver = self._receiver
+        if receiver is None:
+            self._transport.abort()  # nobody asked
+            return
+        self._heard = True
+        events = self._parser.feed(data)
+        for event in events:
+            if type(event) is bytes:
+                receiver.answer_data(event)
+            elif type(event) is AnswerHead:
+                receiver.answer_head(event)
+            elif event is END:
+                self._release(clean=event is events[-1])
+                receiver.answer_end()
+                return
+            elif isinstance(event, HttpError):
+                self.abandon()
+                receiver.answer_lost(LostError(f"{self.address} does not answer in HTTP: {event}"))
+            if self._receiver is not receiver:
+                return
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        receiver, self._receiver = self._receiver, None
+        self._owner.lost(self)
+        if receiver is None:
+            return
+        if not self._heard:
+            receiver.answer_lost(
+                ClosedError(f"{self.address} closed the connection: {exc or 'end'}", reused=self.reused)
+            )
+        elif self._parser.eof() is END:
+            receiver.answer_end()
+        else:
+            receiver.answer_lost(LostError(f"{self.address} closed the connection inside its answer: {exc or 'end'}"))
+
+    def pause_writing(self) -> None:
+        if self._receiver is not None:
+            self._receiver.pause_sending()
+
+    def resume_writing(self) -> None:
+        if self._receiver is not None:
+            self._receiver.resume_sending()
+
+    def _release(self, *, clean: bool) -> None:
+        """Let the next request have it, unless there may be bytes left in it, in either direction."""
+        self._receiver = None
+        rest = not self._sent_whole or self._transport.get_write_buffer_size()
+        if clean and self._parser.keep_alive and not rest:
+            self.reused = True
+            self._owner.released(self)
+        else:
+            self._transport.abort()
