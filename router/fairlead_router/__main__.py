@@ -20,7 +20,8 @@ from fairlead_router.app import admin_app
 from fairlead_router.config import PolicyName, RouterConfig, StaticEndpoint, one_line
 from fairlead_router.contract import ADMIN_PORT, DATA_PORT
 from fairlead_router.data_path import DataPath
-from fairlead_router.discovery.static import StaticDiscovery, follow_file
+from fairlead_router.discovery.static import StaticDiscovery
+from fairlead_router.files import follow_file
 from fairlead_router.router import Router
 from fairlead_router.server import PortTakenError, bind, serve
 from fairlead_router.upstream.pool import Pool

@@ -1,11 +1,7 @@
-"""Engines at fixed addresses, from flags or a configuration file that is followed while it changes."""
+"""Engines at fixed addresses, from flags or a configuration file."""
 
 import asyncio
 import logging
-from collections.abc import Callable
-from pathlib import Path
-
-from watchfiles import awatch
 
 from fairlead_router.config import StaticEndpoint
 from fairlead_router.contract import EndpointState
@@ -65,27 +61,3 @@ class StaticDiscovery:
 
     def _state(self, endpoint: StaticEndpoint) -> EndpointState:
         return EndpointState.DRAINING if endpoint.draining else self._states.get(endpoint.uid, EndpointState.NOT_READY)
-
-
-async def follow_file(path: Path, use: Callable[[str], None], refuse: Callable[[str, Exception], None]) -> None:
-    """Pass the file's text to `use`, and again whenever it is another.
-
-    The folder is watched, not the file: a file that is replaced atomically, as a mounted ConfigMap is, is another
-    file. It is also read now and then, because a change can fall between its first read and the start of the watch,
-    and some file systems report none.
-    """
-    folder = path.parent
-    text: str | None = None
-    async for _ in awatch(folder, debounce=200, step=20, recursive=False, rust_timeout=1000, yield_on_timeout=True):
-        try:
-            changed = _read(path)
-            if changed != text:
-                text = changed
-                use(text)
-        except (OSError, ValueError) as error:
-            refuse(str(path), error)
-
-
-def _read(path: Path) -> str:
-    """Read a small local file; too short a pause for the loop to notice."""
-    return path.read_text()

@@ -10,7 +10,8 @@ import pytest
 from fairlead_router.config import RouterConfig, StaticEndpoint
 from fairlead_router.deadlines import Deadlines
 from fairlead_router.discovery import probe as probe_module
-from fairlead_router.discovery.static import StaticDiscovery, follow_file
+from fairlead_router.discovery.static import StaticDiscovery
+from fairlead_router.files import follow_file
 from fairlead_router.router import Router
 from fairlead_router.upstream.pool import Pool
 
