@@ -7,6 +7,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from fairlead_router.contract import Reason
+from fairlead_router.edge.cold import CALLER
 from fairlead_router.errors import RequestError
 from fairlead_router.models import Models
 from fairlead_router.router import Router
@@ -21,14 +22,14 @@ def data_app(router: Router, models: Models) -> FastAPI:
     )
 
     @app.get("/v1/models")
-    async def list_models() -> JSONResponse:
-        """List the models that can be named in a request."""
-        return JSONResponse({"object": "list", "data": await models.listed()})
+    async def list_models(request: Request) -> JSONResponse:
+        """List the models that the caller can name in a request."""
+        return JSONResponse({"object": "list", "data": await models.listed(request.scope[CALLER])})
 
     @app.get("/v1/models/{name:path}")
-    async def show_model(name: str) -> JSONResponse:
+    async def show_model(request: Request, name: str) -> JSONResponse:
         """Show one of them."""
-        for model in await models.listed():
+        for model in await models.listed(request.scope[CALLER]):
             if model["id"] == name:
                 return JSONResponse(model)
         raise RequestError(Reason.MODEL_NOT_FOUND, f"the model {name!r:.100} is not served here", param="model")
@@ -47,7 +48,7 @@ def admin_app(router: Router) -> FastAPI:
     @app.get("/metrics")
     async def metrics() -> Response:
         """Expose the metrics in Prometheus' text format."""
-        return Response(router.telemetry.exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")
+        return Response(await router.telemetry.exposed(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     @app.get("/admin/v1/endpoints")
     async def endpoints() -> JSONResponse:

@@ -8,6 +8,7 @@ import orjson
 
 from fairlead_router.contract import EndpointState, Reason
 from fairlead_router.errors import RequestError
+from fairlead_router.identity.keys import Principal
 from fairlead_router.router import Router
 from fairlead_router.upstream.ask import ask
 from fairlead_router.upstream.errors import UpstreamError
@@ -26,8 +27,8 @@ class Models:
         self._router = router
         self._pool = pool
 
-    async def listed(self) -> list[dict[str, Any]]:
-        """Return OpenAI's model objects.
+    async def listed(self, caller: Principal) -> list[dict[str, Any]]:
+        """Return OpenAI's model objects that the caller may use.
 
         Raises
         ------
@@ -37,8 +38,12 @@ class Models:
         """
         configured = self._router.config.models
         if configured:
-            return [{"id": name, "object": "model", "created": 0, "owned_by": "fairlead"} for name in configured]
-        return await self._asked()
+            known: list[dict[str, Any]] = [
+                {"id": name, "object": "model", "created": 0, "owned_by": "fairlead"} for name in configured
+            ]
+        else:
+            known = await self._asked()
+        return [model for model in known if caller.may_use_model(model["id"])]
 
     async def _asked(self) -> list[dict[str, Any]]:
         addresses = [e.address for e in self._router.endpoints() if e.state is EndpointState.READY]

@@ -15,7 +15,8 @@ from fairlead_router.decisions.policies import POLICIES
 from fairlead_router.decisions.types import EndpointView, Slo
 from fairlead_router.edge.limits import EdgeLimits
 from fairlead_router.errors import RequestError
-from fairlead_router.http1.messages import RawHeaders
+from fairlead_router.identity.gate import Gate, check_class, check_model, default_class
+from fairlead_router.identity.keys import KeyRing, Principal
 from fairlead_router.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
@@ -56,6 +57,8 @@ class Router:
         self.config_loaded = False
         self.discovered = False
         self.shutting_down = False
+        self.gate = Gate(KeyRing() if config.auth else None)
+        """Whom to let in; nobody before the keys have been read."""
         self.ready = asyncio.Event()
         """Set once, when the router has become ready."""
         self._random = random or Random()  # noqa: S311 - spreads load, guards nothing
@@ -100,32 +103,36 @@ class Router:
         }
         return [reason for reason, holds in reasons.items() if holds]
 
-    def class_of(self, header: bytes | None) -> str:
+    def class_of(self, header: bytes | None, principal: Principal) -> str:
         """Return the service class that a request belongs to.
 
         Raises
         ------
         RequestError
-            The pool declares no class of that name.
+            The pool declares no class of that name, or the caller may not use it.
 
         """
         if header is None:
-            return self.config.default_class.name
+            return default_class(principal, self.slos, self.config.default_class.name)
         name = header.decode("latin-1")
         if name not in self.slos:
             known = ", ".join(self.slos)
             raise RequestError(Reason.UNKNOWN_CLASS, f"x-slo-class {name!r:.100} is not declared; use one of: {known}")
+        check_class(principal, name)
         return name
 
-    def check_model(self, model: str) -> None:
-        """Refuse a model that the pool does not serve; without configured names the engines judge.
+    def check_model(self, model: str, principal: Principal) -> None:
+        """Refuse a model that the pool does not serve or the caller may not use.
+
+        Without configured names the engines judge; so they do where the request names no model.
 
         Raises
         ------
         RequestError
-            The pool serves other models.
+            The pool serves other models, or the caller may use others only.
 
         """
+        check_model(principal, model)
         if model and self.config.models and model not in self.config.models:
             known = ", ".join(self.config.models)
             raise RequestError(
@@ -133,9 +140,6 @@ class Router:
                 f"the model {model!r:.100} is not served here; use one of: {known}",
                 param="model",
             )
-
-    def authenticate(self, headers: RawHeaders) -> None:
-        """Refuse a request whose API key is not known; without configured keys everybody is let in."""
 
     def check_running(self) -> None:
         """Refuse new requests while the router stops.

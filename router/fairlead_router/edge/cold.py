@@ -14,6 +14,7 @@ from fairlead_router.edge.response import Response
 from fairlead_router.edge.target import Target
 from fairlead_router.errors import RequestError
 from fairlead_router.http1.requests import RequestHead
+from fairlead_router.identity.keys import Principal
 
 logger = logging.getLogger(__name__)
 
@@ -22,6 +23,8 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 AsgiApp = Callable[[Message, Receive, Send], Awaitable[None]]
 
+CALLER = "fairlead.caller"
+"""Key of the ASGI scope under which the app finds who asks."""
 MAX_BODY_BYTES = 1024 * 1024
 """Of a request that no engine will see."""
 
@@ -30,11 +33,18 @@ class ColdRequest:
     """One request for the ASGI app; `tasks` holds its task while it runs."""
 
     def __init__(
-        self, app: AsgiApp, head: RequestHead, target: Target, response: Response, tasks: "set[asyncio.Task[None]]"
+        self,
+        app: AsgiApp,
+        head: RequestHead,
+        target: Target,
+        caller: Principal,
+        response: Response,
+        tasks: "set[asyncio.Task[None]]",
     ) -> None:
         self._app = app
         self._head = head
         self._target = target
+        self._caller = caller
         self._response = response
         self._tasks = tasks
         self._task: asyncio.Task[None] | None = None
@@ -99,6 +109,7 @@ class ColdRequest:
             "headers": self._head.headers,
             "client": None,
             "server": None,
+            CALLER: self._caller,
         }
 
     async def _receive(self) -> Message:

@@ -15,6 +15,7 @@ from fairlead_router.edge.response import Response
 from fairlead_router.edge.target import target_of
 from fairlead_router.errors import RequestError
 from fairlead_router.http1.requests import RequestHead
+from fairlead_router.identity.keys import ANYONE
 from fairlead_router.relay.headers import request_id_of
 from fairlead_router.relay.inbound import Admitted, JsonRequest, UploadRequest, too_large
 from fairlead_router.relay.outbound import Uploader
@@ -76,11 +77,10 @@ class Edge:
 
         """
         target = target_of(head.target)
-        if target.path not in PUBLIC_PATHS:
-            self.router.authenticate(head.headers)
+        caller = ANYONE if target.path in PUBLIC_PATHS else self.router.gate.identify(head.headers)
         route = self._route(target.path)
         if route is None:
-            return ColdRequest(self._app, head, target, response, self.tasks)
+            return ColdRequest(self._app, head, target, caller, response, self.tasks)
         if head.method not in route.methods:
             raise RequestError(
                 Reason.METHOD_NOT_ALLOWED, f"{head.method} {target.path}: use {'or '.join(route.methods)}"
@@ -89,7 +89,7 @@ class Edge:
         if head.body_bytes is not None and head.body_bytes > limit:
             raise too_large(limit)
         self.router.check_running()
-        admitted = Admitted(self._services, route, head, target, response)
+        admitted = Admitted(self._services, route, head, target, caller, response)
         if route.body is Body.JSON:
             return JsonRequest(admitted)
         upload = UploadRequest(admitted, client)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from functools import cache
 from random import Random
 from typing import Final
 
@@ -44,6 +45,12 @@ _REQUEST_ID: Final = re.compile(rb"[\x21-\x7e]{1,128}")
 def to_engine(headers: RawHeaders, dropped: frozenset[bytes]) -> list[tuple[bytes, bytes]]:
     """Return the client's headers that go to the engine; `dropped` holds at least `NOT_TO_ENGINE`."""
     return _without(headers, dropped)
+
+
+@cache
+def not_to_engine(of_caller: frozenset[bytes]) -> frozenset[bytes]:
+    """Return all names that must not go to an engine; `of_caller` are those that depend on who asks."""
+    return NOT_TO_ENGINE | of_caller
 
 
 def to_client(headers: RawHeaders) -> list[tuple[bytes, bytes]]:

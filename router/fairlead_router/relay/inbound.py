@@ -10,9 +10,10 @@ from fairlead_router.edge.response import Response
 from fairlead_router.edge.target import Target
 from fairlead_router.errors import RequestError
 from fairlead_router.http1.requests import RequestHead
+from fairlead_router.identity.keys import Principal
 from fairlead_router.relay.asked import Asked, asked_of
 from fairlead_router.relay.exchange import Exchange
-from fairlead_router.relay.headers import NOT_TO_ENGINE, find, request_id_of, to_engine
+from fairlead_router.relay.headers import find, not_to_engine, request_id_of, to_engine
 from fairlead_router.relay.outbound import Collected, Head, Streamed, Uploader
 from fairlead_router.relay.routes import Route
 from fairlead_router.relay.services import Services
@@ -28,25 +29,45 @@ _LENGTH: Final = b"content-length"
 class Admitted:
     """A request whose head was let in: what is known before its body."""
 
-    __slots__ = ("arrived_at", "head", "request_id", "response", "route", "service_class", "services", "slo", "target")
+    __slots__ = (
+        "arrived_at",
+        "caller",
+        "head",
+        "request_id",
+        "response",
+        "route",
+        "service_class",
+        "services",
+        "slo",
+        "target",
+    )
 
-    def __init__(self, services: Services, route: Route, head: RequestHead, target: Target, response: Response) -> None:
+    def __init__(
+        self,
+        services: Services,
+        route: Route,
+        head: RequestHead,
+        target: Target,
+        caller: Principal,
+        response: Response,
+    ) -> None:
         """Let the request in.
 
         Raises
         ------
         RequestError
-            Its class is not declared.
+            Its class is not declared, or not allowed to the caller.
 
         """
         self.services = services
         self.route = route
         self.head = head
         self.target = target
+        self.caller = caller
         self.response = response
         self.arrived_at = services.router.clock()
         self.request_id = request_id_of(head.headers, services.random)
-        self.service_class = services.router.class_of(find(head.headers, _SLO_CLASS))
+        self.service_class = services.router.class_of(find(head.headers, _SLO_CLASS), caller)
         self.slo: Slo = services.router.slos[self.service_class]  # now: classes may change while the body arrives
 
     def view(self, asked: Asked, prompt_bytes: int) -> RequestView:
@@ -63,7 +84,8 @@ class Admitted:
 
     def outbound_head(self, framing: tuple[bytes, bytes] | None) -> Head:
         """Return the head that goes to the engine."""
-        fields = to_engine(self.head.headers, NOT_TO_ENGINE)
+        dropped = not_to_engine(self.services.router.gate.dropped(self.caller))
+        fields = to_engine(self.head.headers, dropped)
         fields.append((_REQUEST_ID, self.request_id.encode()))
         if framing is not None:
             fields.append(framing)
@@ -151,7 +173,7 @@ class JsonRequest:
         services = admitted.services
         try:
             asked = read()
-            services.router.check_model(asked.model)
+            services.router.check_model(asked.model, admitted.caller)
             services.router.check_running()
         except RequestError as error:
             self.fail(error)
@@ -176,6 +198,15 @@ class UploadRequest:
     """A request whose body is passed on as it comes: placed by its head alone."""
 
     def __init__(self, admitted: Admitted, client: Uploader) -> None:
+        """Let the request in.
+
+        Raises
+        ------
+        RequestError
+            The caller may use some models only, and this one cannot be seen.
+
+        """
+        admitted.services.router.check_model("", admitted.caller)
         length = admitted.head.body_bytes
         framing = (b"transfer-encoding", b"chunked") if length is None else (_LENGTH, str(length).encode())
         has_body = admitted.head.method in {"POST", "PUT", "PATCH"} or length != 0
