@@ -12,7 +12,7 @@ from fairlead_router.edge.cold import AsgiApp, ColdRequest
 from fairlead_router.edge.handler import Handler
 from fairlead_router.edge.limits import EdgeLimits
 from fairlead_router.edge.response import Response
-from fairlead_router.edge.target import target_of
+from fairlead_router.edge.target import Target, target_of
 from fairlead_router.errors import RequestError
 from fairlead_router.http1.requests import RequestHead
 from fairlead_router.identity.keys import ANYONE
@@ -25,6 +25,8 @@ from fairlead_router.relay.services import Services
 PUBLIC_PATHS: Final = frozenset({"/health", "/ready"})
 """Answered without an API key: probes have none."""
 
+_RELAYED: Final = {path.encode("ascii"): Target(path) for path in ROUTES}
+"""Targets that are spelled as they should be, which is nearly all."""
 _REQUEST_ID: Final = Header.REQUEST_ID.encode()
 _UNKNOWN_CLASS: Final = ""
 """Label `class` of a request that was refused before its class was known."""
@@ -76,7 +78,7 @@ class Edge:
             It is not let in.
 
         """
-        target = target_of(head.target)
+        target = _RELAYED.get(head.target) or target_of(head.target)
         caller = ANYONE if target.path in PUBLIC_PATHS else self.router.gate.identify(head.headers)
         route = self._route(target.path)
         if route is None:

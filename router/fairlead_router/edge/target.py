@@ -5,7 +5,7 @@ normalised once, at the edge; authentication, routing and the engine all see the
 """
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from fairlead_router.contract import Reason
@@ -17,8 +17,7 @@ _PLAIN = re.compile(rb"(?:/[A-Za-z0-9_~-]+(?:\.[A-Za-z0-9_~-]+)*)+")
 _UNRESERVED = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~")
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """Path and query of a request; `path` is normalised, `query` is as the client sent it, without its `?`."""
 
     path: str

@@ -59,6 +59,7 @@ class RequestParser:
         "_head_bytes",
         "_in_head",
         "_max_head_bytes",
+        "_may_be_large",
         "_offer",
         "_parser",
         "_target",
@@ -73,6 +74,7 @@ class RequestParser:
         self._target = b""
         self._head_bytes = 0
         self._in_head = True
+        self._may_be_large = False  # the head that is being read, for all that is known before it is measured
         self._offer: RequestHead | None = None  # a head that offers another protocol, until its body is read
         self.in_message = False
         """Whether a request has begun and not ended."""
@@ -82,6 +84,7 @@ class RequestParser:
         events: list[RequestEvent] = []
         self._events = events
         size, in_head = len(data), self.in_message and self._in_head
+        self._may_be_large = in_head or size > self._max_head_bytes
         try:
             while data:
                 data = self._parsed(data)
@@ -118,8 +121,9 @@ class RequestParser:
             return
         parser = self._parser
         head = RequestHead(parser.get_method().decode(), self._target, parser.get_http_version(), self._fields)
-        if _read_fields(head) > self._max_head_bytes or len(head.headers) > MAX_FIELDS:
+        if len(head.headers) > MAX_FIELDS or (self._may_be_large and _size(head) > self._max_head_bytes):
             raise self._too_large()
+        _read_fields(head)
         _check(head)
         if parser.should_upgrade():
             self._offer = head
@@ -159,14 +163,15 @@ class RequestParser:
         return HeadTooLargeError(f"the head is larger than {self._max_head_bytes} bytes or {MAX_FIELDS} fields")
 
 
-def _read_fields(head: RequestHead) -> int:
-    """Note what the fields say about the message; returns the size of the head in bytes."""
-    size = len(head.target)
+def _size(head: RequestHead) -> int:
+    return len(head.target) + sum(len(name) + len(value) + 4 for name, value in head.headers)
+
+
+def _read_fields(head: RequestHead) -> None:
+    """Note what the fields say about the message."""
     for name, value in head.headers:
-        size += len(name) + len(value) + 4
         if name in _FRAMING_FIELDS:
             _FRAMING_FIELDS[name](head, value)
-    return size
 
 
 def _host(head: RequestHead, _value: bytes) -> None:

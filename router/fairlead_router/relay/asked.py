@@ -1,7 +1,6 @@
 """Read from a request's body the little that the router needs."""
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -9,8 +8,7 @@ from fairlead_router.contract import Reason
 from fairlead_router.errors import RequestError
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """What a request asks for, as far as the router cares; `model` is empty where it names none."""
 
     model: str
@@ -36,15 +34,13 @@ def asked_of(body: bytes, *, needs_model: bool, max_depth: int) -> Asked:
     if body.count(b"{") + body.count(b"[") > max_depth and deeper_than(request, max_depth):
         raise RequestError(Reason.INVALID_REQUEST, f"the body is nested deeper than {max_depth} levels")
     model = request.get("model")
+    if type(model) is str and model:
+        return Asked(model, request.get("stream") is True)
     if model is None and not needs_model:
-        return Asked("", streamed=request.get("stream") is True)
+        return Asked("", request.get("stream") is True)
     if "model" not in request:
         raise RequestError(Reason.INVALID_REQUEST, "model is required: the name of the model to run", param="model")
-    if not isinstance(model, str) or not model:
-        raise RequestError(
-            Reason.INVALID_REQUEST, f"model must be a non-empty string, not {model!r:.100}", param="model"
-        )
-    return Asked(model, streamed=request.get("stream") is True)
+    raise RequestError(Reason.INVALID_REQUEST, f"model must be a non-empty string, not {model!r:.100}", param="model")
 
 
 def deeper_than(value: Any, limit: int) -> bool:

@@ -1,7 +1,6 @@
 """Token counts as engines report them, in whichever API."""
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -10,8 +9,7 @@ MAX_READ_BYTES = 256 * 1024
 _TAIL_BYTES = 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(NamedTuple):
     """Tokens of the prompt and of the answer."""
 
     prompt_tokens: int
@@ -30,16 +28,14 @@ def usage_of(answer: dict[str, Any], before: Usage | None = None) -> Usage | Non
         usage = inner.get("usage") if isinstance(inner, dict) else None
     if not isinstance(usage, dict):
         return before
-    prompt = _first(usage, "prompt_tokens", "input_tokens")
-    output = _first(usage, "completion_tokens", "output_tokens")
-    if (
-        not (_is_count(prompt) or prompt is None)
-        or not (_is_count(output) or output is None)
-        or prompt is output is None
-    ):
+    prompt = usage.get("prompt_tokens", usage.get("input_tokens"))
+    output = usage.get("completion_tokens", usage.get("output_tokens"))
+    if prompt is None and output is None:
         return before
     known = before or Usage(0, 0)
-    return Usage(known.prompt_tokens if prompt is None else prompt, known.output_tokens if output is None else output)
+    prompt = known.prompt_tokens if prompt is None else prompt
+    output = known.output_tokens if output is None else output
+    return Usage(prompt, output) if _is_count(prompt) and _is_count(output) else before
 
 
 def usage_in(body: bytes, *, whole: bool = True) -> Usage | None:
@@ -58,9 +54,5 @@ def _object_behind(tail: bytes, key: bytes) -> bytes:
     return b"{" + tail[at:] if at >= 0 else b""
 
 
-def _first(usage: dict[str, Any], *names: str) -> Any:
-    return next((usage[name] for name in names if usage.get(name) is not None), None)
-
-
 def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return type(value) is int and value >= 0
