@@ -54,8 +54,8 @@ def test_the_borders_between_the_parts_are_contracts() -> None:
 
 def test_one_distribution_has_an_extra_for_each_part() -> None:
     extras = PROJECT["project"]["optional-dependencies"]
-    assert set(extras) == {*PARENTS, "all"}
-    assert extras["all"] == ["fairlead[router,operator,engine,simulator]"]
+    assert set(extras) == {*PARENTS, "tracing", "all"}
+    assert extras["all"] == ["fairlead[router,operator,engine,simulator,tracing]"]
 
 
 @pytest.mark.parametrize("command", sorted(PROJECT["project"]["scripts"]))
