@@ -99,10 +99,11 @@ class EdgeProtocol(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._closing:
             return
-        idle = not (self._answering or self._parser.in_message)
-        self._events.extend(self._parser.feed(data))
-        if idle:
+        if self._receiving:
+            self._set_deadline()
+        elif not (self._answering or self._parser.in_message):
             self.deadline = self._loop.time() + self._edge.limits.header_timeout
+        self._events.extend(self._parser.feed(data))
         self._advance()
 
     def pause_writing(self) -> None:
@@ -206,44 +207,46 @@ class EdgeProtocol(asyncio.Protocol):
             self._refuse(RequestError(Reason.INTERNAL_ERROR, "the router failed; see its log"))
         if events and not self._closing:
             self._pause_reading()
-        elif not self._holding:
+        elif self._reading_paused and not self._holding:
             self._resume_reading()
 
     def _take(self, event: RequestEvent) -> None:
+        handler = self._handler
         if type(event) is RequestHead:
             self._begin(event)
+        elif type(event) is bytes:
+            if handler is not None:
+                handler.body(event)
+            else:
+                self._skip(event)
         elif event is END:
             self._receiving = False
             self.deadline = NEVER
-            if self._handler is not None:
-                self._handler.body_end()
+            if handler is not None:
+                handler.body_end()
             elif self._response is None:
                 self.answer_ended(keep_alive=True)
-        elif type(event) is bytes:
-            self._take_body(event)
         elif isinstance(event, HttpError):
             if self._response is not None:
                 self._response.close_after()
             raise _refusal(event)
 
-    def _take_body(self, data: bytes) -> None:
-        self._set_deadline()
-        if self._handler is not None:
-            self._handler.body(data)
-            return
+    def _skip(self, data: bytes) -> None:
         self._skipped += len(data)
         if self._skipped > MAX_SKIPPED_BYTES:
             self._close()
 
     def _begin(self, head: RequestHead) -> None:
+        edge = self._edge
         self._receiving = self._answering = True
-        keep_alive = head.keep_alive and not self._edge.stopping
+        keep_alive = head.keep_alive and not edge.stopping
         response = self._response = Response(self, version=head.version, method=head.method, keep_alive=keep_alive)
-        self._total_at = self._loop.time() + self._edge.router.limits.total
-        self._set_deadline()
+        now = self._loop.time()
+        self._total_at = now + edge.router.limits.total
+        self.deadline = min(self._total_at, now + edge.limits.body_timeout)
         if head.expects_continue or head.body_bytes is None or head.body_bytes > MAX_SKIPPED_BYTES:
             response.close_if_refused()
-        handler = self._edge.begin(head, response, self)
+        handler = edge.begin(head, response, self)
         if not response.ended:
             self._handler = handler
         if head.expects_continue and head.body_bytes != 0 and not response.started:

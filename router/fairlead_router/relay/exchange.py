@@ -48,13 +48,15 @@ _PLACED: Final = (Header.REASON.encode(), Reason.PLACED.encode())
 _ENGINE_ERROR: Final = (Header.REASON.encode(), Reason.ENGINE_ERROR.encode())
 
 P = ParamSpec("P")
-
-
 Step = Callable[Concatenate["Exchange", P], None]
 
 
+def _fault() -> RequestError:
+    return RequestError(Reason.INTERNAL_ERROR, "the router failed; see its log")
+
+
 def guarded(step: Step[P]) -> Step[P]:
-    """Turn a fault of the router into the end of one request: the one guard of what engines and timers call."""
+    """Turn a fault of the router into the end of one request: the guard of what timers and decisions call."""
 
     def guarded_step(self: "Exchange", /, *args: P.args, **kwargs: P.kwargs) -> None:
         if self.over:
@@ -63,7 +65,7 @@ def guarded(step: Step[P]) -> Step[P]:
             step(self, *args, **kwargs)
         except Exception:
             logger.exception("fault while relaying request %s", self.request.request_id)
-            self.fail(RequestError(Reason.INTERNAL_ERROR, "the router failed; see its log"))
+            self.fail(_fault())
 
     guarded_step.__doc__ = step.__doc__
     return guarded_step
@@ -130,7 +132,6 @@ class Exchange:
         self._services.began(self)
         self._place()
 
-    @guarded
     def pause(self) -> None:
         """Read no more of the answer: the client takes none. That is not the engine's silence."""
         self._paused = True
@@ -138,7 +139,6 @@ class Exchange:
         if self._connection is not None:
             self._connection.pause()
 
-    @guarded
     def resume(self) -> None:
         """Read on."""
         self._paused = False
@@ -279,7 +279,6 @@ class Exchange:
 
     # What the connection to the engine calls.
 
-    @guarded
     def answer_head(self, head: AnswerHead) -> None:
         self._status = head.status
         if head.status in UNAVAILABLE and self._taken_elsewhere(head.status):
@@ -292,7 +291,6 @@ class Exchange:
         else:
             self._relayed = Whole(head, self._response, headers)
 
-    @guarded
     def answer_data(self, data: bytes) -> None:
         relayed = self._relayed
         if relayed is None:
@@ -305,7 +303,6 @@ class Exchange:
         except EventTooLargeError as error:
             self._lost(error)
 
-    @guarded
     def answer_end(self) -> None:
         self._connection = None
         relayed = self._relayed
@@ -318,13 +315,15 @@ class Exchange:
         else:
             self._finish(reason)
 
-    @guarded
     def answer_lost(self, error: UpstreamError) -> None:
         self._connection = None
         if isinstance(error, NotAnsweredError):
             self._not_answered(error)
         else:
             self._lost(error)
+
+    def answer_fault(self) -> None:
+        self.fail(_fault())
 
     def pause_sending(self) -> None:
         self._outbound.pause_sending()

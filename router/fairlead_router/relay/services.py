@@ -11,7 +11,6 @@ from fairlead_router.deadlines import Deadlines, Timed
 from fairlead_router.decisions.types import Decision, Outcome, RequestView, Ticket
 from fairlead_router.relay.usage import Usage
 from fairlead_router.router import Router
-from fairlead_router.telemetry import Telemetry
 from fairlead_router.upstream.pool import Pool
 
 access_logger = logging.getLogger("fairlead_router.access")
@@ -36,6 +35,7 @@ class Services:
 
     def __init__(self, router: Router, pool: Pool, deadlines: Deadlines, *, random: Random, access_log: bool) -> None:
         self.router = router
+        self.telemetry = router.telemetry
         self.pool = pool
         self.loop = asyncio.get_running_loop()
         self.random = random
@@ -47,11 +47,6 @@ class Services:
         self._deadlines = deadlines
         self._running: set[Running] = set()
         self._access_log = access_log
-
-    @property
-    def telemetry(self) -> Telemetry:
-        """The router's metrics."""
-        return self.router.telemetry
 
     @property
     def running(self) -> int:

@@ -74,6 +74,9 @@ class _Collector:
         if not self.result.done():
             self.result.set_exception(error)
 
+    def answer_fault(self) -> None:
+        self.answer_lost(LostError("the answer cannot be put together"))
+
     def pause_sending(self) -> None:
         """Nothing more is sent."""
 

@@ -2,10 +2,11 @@
 
 import asyncio
 import logging
-from typing import Final, Protocol, cast
+from collections.abc import Callable
+from typing import Final, Protocol, TypeVar, cast
 
 from fairlead_router.deadlines import NEVER
-from fairlead_router.http1.answers import AnswerHead, AnswerParser
+from fairlead_router.http1.answers import AnswerEvent, AnswerHead, AnswerParser
 from fairlead_router.http1.messages import END, HttpError
 from fairlead_router.upstream.errors import ClosedError, LostError, UpstreamError
 
@@ -15,13 +16,17 @@ KEEPALIVE_SECONDS: Final = 4.0
 """Shorter than the 5 s after which uvicorn, and so vLLM, closes an idle connection."""
 
 
+T = TypeVar("T")
+
+
 class AnswerReceiver(Protocol):
-    """Receives one answer: a head, any pieces of a body, then its end or its loss. It must not raise."""
+    """Receives one answer: a head, any pieces of a body, then its end or its loss."""
 
     def answer_head(self, head: AnswerHead) -> None: ...
     def answer_data(self, data: bytes) -> None: ...
     def answer_end(self) -> None: ...
     def answer_lost(self, error: UpstreamError) -> None: ...
+    def answer_fault(self) -> None: ...  # it has raised: a fault of the router itself
     def pause_sending(self) -> None: ...
     def resume_sending(self) -> None: ...
 
@@ -111,7 +116,36 @@ class EngineConnection(asyncio.Protocol):
             self._transport.abort()  # nobody asked
             return
         self._heard = True
-        events = self._parser.feed(data)
+        self._guard(receiver, self._give, self._parser.feed(data))
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        receiver, self._receiver = self._receiver, None
+        self._owner.lost(self)
+        if receiver is None:
+            return
+        self._guard(receiver, self._tell_loss, exc)
+
+    def pause_writing(self) -> None:
+        if self._receiver is not None:
+            self._receiver.pause_sending()
+
+    def resume_writing(self) -> None:
+        if self._receiver is not None:
+            self._receiver.resume_sending()
+
+    @staticmethod
+    def _guard(receiver: AnswerReceiver, tell: Callable[[T, AnswerReceiver], None], what: T) -> None:
+        """Turn a fault of the router into the end of one request: the guard of what engines do."""
+        try:
+            tell(what, receiver)
+        except Exception:
+            logger.exception("fault while relaying an answer")
+            receiver.answer_fault()
+
+    def _give(self, events: list[AnswerEvent], receiver: AnswerReceiver) -> None:
         for event in events:
             if type(event) is bytes:
                 receiver.answer_data(event)
@@ -124,33 +158,17 @@ class EngineConnection(asyncio.Protocol):
             elif isinstance(event, HttpError):
                 self.abandon()
                 receiver.answer_lost(LostError(f"{self.address} does not answer in HTTP: {event}"))
-            if self._receiver is not receiver:
+            if self._receiver is not receiver:  # it has given the answer up
                 return
 
-    def eof_received(self) -> bool:
-        return False
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        receiver, self._receiver = self._receiver, None
-        self._owner.lost(self)
-        if receiver is None:
-            return
+    def _tell_loss(self, exc: Exception | None, receiver: AnswerReceiver) -> None:
+        how = exc or "end"
         if not self._heard:
-            receiver.answer_lost(
-                ClosedError(f"{self.address} closed the connection: {exc or 'end'}", reused=self.reused)
-            )
+            receiver.answer_lost(ClosedError(f"{self.address} closed the connection: {how}", reused=self.reused))
         elif self._parser.eof() is END:
             receiver.answer_end()
         else:
-            receiver.answer_lost(LostError(f"{self.address} closed the connection inside its answer: {exc or 'end'}"))
-
-    def pause_writing(self) -> None:
-        if self._receiver is not None:
-            self._receiver.pause_sending()
-
-    def resume_writing(self) -> None:
-        if self._receiver is not None:
-            self._receiver.resume_sending()
+            receiver.answer_lost(LostError(f"{self.address} closed the connection inside its answer: {how}"))
 
     def _release(self, *, clean: bool) -> None:
         """Let the next request have it, unless there may be bytes left in it, in either direction."""
