@@ -149,6 +149,7 @@ class Metric(StrEnum):
     BUFFERED_BYTES = "fairlead_router_buffered_bytes"
     LOOP_LAG = "fairlead_router_loop_lag_seconds"
     ACCESS_LOG_DROPPED = "fairlead_router_access_log_dropped"
+    TRACE_EXPORT_FAILURES = "fairlead_router_trace_export_failures"
 
 
 class EndpointState(StrEnum):
@@ -160,6 +161,17 @@ class EndpointState(StrEnum):
     """Takes no new request; what runs there goes on."""
     GONE = "gone"
     """Lost from discovery while requests run there; they go on."""
+
+
+class BreakerState(StrEnum):
+    """State of an endpoint's circuit breaker, as `GET /admin/v1/endpoints` and the metric `endpoint_breaker` report it."""
+
+    CLOSED = "closed"
+    """The endpoint gets requests."""
+    OPEN = "open"
+    """It has failed, and gets none while there is another."""
+    HALF_OPEN = "half_open"
+    """One request tries it, or the next will."""
 
 
 TTFT_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0)

@@ -1,4 +1,4 @@
-"""What everybody knows of the metrics that processes count, so that what they send need not say it."""
+"""What everybody knows of the metrics, so that what processes send to one another need not say it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -38,6 +38,9 @@ DECLARATIONS: Mapping[Metric, Declaration] = {
     Metric.RETRIES: Declaration(Kind.COUNTER, "Requests sent once more.", ("pool", "reason")),
     Metric.CONFIG_ERRORS: Declaration(Kind.COUNTER, "Configurations refused.", ("pool",)),
     Metric.ACCESS_LOG_DROPPED: Declaration(Kind.COUNTER, "Lines of the access log that were lost.", ("pool",)),
+    Metric.TRACE_EXPORT_FAILURES: Declaration(
+        Kind.COUNTER, "Batches of spans that the collector did not take.", ("pool",)
+    ),
     Metric.TTFT: Declaration(Kind.HISTOGRAM, "Arrival to the first chunk with tokens.", _BY_REQUEST),
     Metric.TBT: Declaration(Kind.HISTOGRAM, "Gap between two chunks of a stream that carry tokens.", _BY_REQUEST),
     Metric.REQUEST_DURATION: Declaration(Kind.HISTOGRAM, "Arrival to the end of a placed request.", _BY_REQUEST),
@@ -47,5 +50,8 @@ DECLARATIONS: Mapping[Metric, Declaration] = {
     Metric.CLIENT_CONNECTIONS: Declaration(Kind.GAUGE, "Open connections of clients.", ("pool",)),
     Metric.ENGINE_CONNECTIONS: Declaration(Kind.GAUGE, "Open connections to engines.", ("pool", "state")),
     Metric.BUFFERED_BYTES: Declaration(Kind.GAUGE, "Bodies of requests that are held, in bytes.", ("pool",)),
+    Metric.IN_FLIGHT: Declaration(Kind.GAUGE, "Requests placed and not ended.", _BY_ENDPOINT),
+    Metric.ENDPOINT_STATE: Declaration(Kind.GAUGE, "1 for the state an endpoint is in.", ("pool", "endpoint", "state")),
+    Metric.DISCOVERY_CONNECTED: Declaration(Kind.GAUGE, "0 while discovery works with its last view.", ("pool",)),
+    Metric.BUILD_INFO: Declaration(Kind.GAUGE, "Always 1; the version is the label.", ("version",)),
 }
-"""The metrics that are counted, and those that say what a process holds."""

@@ -22,6 +22,11 @@ class Series(TypedDict):
     series: Sequence[OneSeries]
 
 
+def series(each: Iterable[OneSeries], edges: Iterable[float] = ()) -> Series:
+    """Put together the series of one metric."""
+    return {"edges": tuple(edges), "series": tuple(each)}
+
+
 Snapshot = Mapping[str, Series]
 Edges = Mapping[Metric, Sequence[float]]
 """The edges of every histogram's buckets."""
@@ -36,7 +41,7 @@ def merge(snapshots: Iterable[Snapshot], edges: Edges) -> Snapshot:
     configuration than the one in use, and its buckets mean something else.
     """
     taken = tuple(snapshots)
-    return {metric: _total(metric, taken, list(edges.get(metric, ()))) for metric in DECLARATIONS}
+    return {metric.value: _total(metric, taken, list(edges.get(metric, ()))) for metric in DECLARATIONS}
 
 
 def _total(metric: Metric, snapshots: Iterable[Snapshot], edges: Sequence[float]) -> Series:
@@ -55,7 +60,7 @@ def _total(metric: Metric, snapshots: Iterable[Snapshot], edges: Sequence[float]
 def growing(snapshot: Snapshot) -> Snapshot:
     """Leave out what a process that is gone holds no more; what it counted stays."""
     return {
-        metric: snapshot[metric]
+        metric.value: snapshot[metric]
         for metric, declared in DECLARATIONS.items()
         if metric in snapshot and declared.kind is not Kind.GAUGE
     }
@@ -63,7 +68,7 @@ def growing(snapshot: Snapshot) -> Snapshot:
 
 def without_others(snapshot: Snapshot, endpoints: Set[str]) -> Snapshot:
     """Leave out the series of endpoints that are not among `endpoints`."""
-    return {**snapshot, **{m: _only(m, snapshot[m], endpoints) for m in _OF_ENDPOINTS if m in snapshot}}
+    return {**snapshot, **{m.value: _only(m, snapshot[m], endpoints) for m in _OF_ENDPOINTS if m in snapshot}}
 
 
 def _only(metric: Metric, found: Series, endpoints: Set[str]) -> Series:

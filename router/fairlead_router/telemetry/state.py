@@ -1,34 +1,29 @@
 """Gauges read at the moment of the scrape, so that an endpoint that is gone leaves no series behind."""
 
 from collections import Counter as Tally
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from importlib.metadata import version
-
-from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.core import Metric as Family
 
 from fairlead_router.contract import EndpointState, Metric
 from fairlead_router.decisions.types import EndpointView
+from fairlead_router.telemetry.snapshot import Snapshot, series
+
+_VERSION = version("fairlead")
 
 
-def state_families(pool: str, endpoints: Iterable[EndpointView], *, discovery_connected: bool) -> Iterator[Family]:
+def state_of(pool: str, endpoints: Iterable[EndpointView], *, discovery_connected: bool) -> Snapshot:
     """Describe the endpoints, discovery and the build."""
-    in_flight = GaugeMetricFamily(Metric.IN_FLIGHT, "Requests placed and not ended.", labels=("pool", "endpoint"))
-    state = GaugeMetricFamily(
-        Metric.ENDPOINT_STATE, "1 for the state an endpoint is in.", labels=("pool", "endpoint", "state")
-    )
     running, states = _by_name(endpoints)
-    for name, current in states.items():
-        in_flight.add_metric((pool, name), running[name])
-        for each in EndpointState:
-            state.add_metric((pool, name, each), float(current is each))
-    connected = GaugeMetricFamily(
-        Metric.DISCOVERY_CONNECTED, "0 while discovery works with its last view.", labels=("pool",)
-    )
-    connected.add_metric((pool,), float(discovery_connected))
-    build = GaugeMetricFamily(Metric.BUILD_INFO, "Always 1; the version is the label.", labels=("version",))
-    build.add_metric((version("fairlead"),), 1)
-    yield from (in_flight, state, connected, build)
+    return {
+        Metric.IN_FLIGHT.value: series(((pool, name), (running[name],)) for name in states),
+        Metric.ENDPOINT_STATE.value: series(
+            ((pool, name, each), (float(current is each),))
+            for name, current in states.items()
+            for each in EndpointState
+        ),
+        Metric.DISCOVERY_CONNECTED.value: series([((pool,), (float(discovery_connected),))]),
+        Metric.BUILD_INFO.value: series([((_VERSION,), (1.0,))]),
+    }
 
 
 def _by_name(endpoints: Iterable[EndpointView]) -> tuple[Tally[str], dict[str, EndpointState]]:

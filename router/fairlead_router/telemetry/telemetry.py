@@ -17,8 +17,8 @@ from fairlead_router.relay.usage import Usage
 from fairlead_router.telemetry.accumulators import Counter, Histogram, StreamMeters
 from fairlead_router.telemetry.exposition import families, rendered
 from fairlead_router.telemetry.labels import ModelNames
-from fairlead_router.telemetry.snapshot import Edges, Series, Snapshot, WorkerCounts, merge, without_others
-from fairlead_router.telemetry.state import state_families
+from fairlead_router.telemetry.snapshot import Edges, Series, Snapshot, WorkerCounts, merge, series, without_others
+from fairlead_router.telemetry.state import state_of
 
 _COUNTED = (
     Metric.REQUESTS,
@@ -66,7 +66,8 @@ class Telemetry:
         """Asked at every scrape; set by whoever holds something."""
         self.loop_lag = Histogram(contract.LOOP_LAG_BUCKETS)
         self.access_log_lost: Callable[[], int] = int
-        """Asked at every scrape; set by the wiring of the access log. What it returns never falls."""
+        self.trace_export_failures: Callable[[], int] = int
+        """Both asked at every scrape; set by whoever counts. What they return never falls."""
         self.edges = _edges(config)
         self.workers = WorkerCounts(self.edges)
         """Counts of the workers of this process: empty where it does the work itself."""
@@ -133,25 +134,23 @@ class Telemetry:
         names = {endpoint.name for endpoint in self._endpoints()}
         self._forget_streams_elsewhere(names)
         counted: dict[str, Series] = {
-            metric: _series(((labels, (counter.value,)) for labels, counter in counters.items()))
+            metric.value: series(((labels, (counter.value,)) for labels, counter in counters.items()))
             for metric, counters in self._counters.items()
         }
         observed: dict[str, Series] = {
-            metric: _series(((labels, (*h.counts, h.sum)) for labels, h in histograms.items()), self.edges[metric])
+            metric.value: series(((labels, (*h.counts, h.sum)) for labels, h in histograms.items()), self.edges[metric])
             for metric, histograms in self._histograms.items()
         }
         return {**counted, **observed, **self._of_process()}
 
     def total(self) -> Snapshot:
-        """Return what this process and its workers have counted together; only endpoints that are there appear."""
-        names = {endpoint.name for endpoint in self._endpoints()}
+        """Return what this process and its workers have counted together, and the state of the pool as of now."""
+        endpoints = tuple(self._endpoints())
+        names = {endpoint.name for endpoint in endpoints}
         self.workers.keep(names)
-        return without_others(merge((self.snapshot(), *self.workers.snapshots()), self.edges), names)
-
-    def families(self) -> Iterator[Family]:
-        """Return everything as prometheus_client's families."""
-        yield from families(self.total())
-        yield from state_families(self._pool, self._endpoints(), discovery_connected=self.discovery_connected)
+        counted = merge((self.snapshot(), *self.workers.snapshots()), self.edges)
+        state = state_of(self._pool, endpoints, discovery_connected=self.discovery_connected)
+        return {**without_others(counted, names), **state}
 
     def exposition(self) -> bytes:
         """Return everything in Prometheus' text format."""
@@ -159,7 +158,7 @@ class Telemetry:
 
     async def exposed(self) -> bytes:
         """Return the same, without holding up the event loop."""
-        return await rendered(self.families())
+        return await rendered(self.total())
 
     def _use(self, config: RouterConfig) -> None:
         self._pool = config.pool
@@ -204,11 +203,12 @@ class Telemetry:
         one = (self._pool,)
         engine_connections = {"idle": held.idle_engine_connections, "active": held.active_engine_connections}
         return {
-            Metric.LOOP_LAG: _series([(one, (*lag.counts, lag.sum))], lag.edges),
-            Metric.ACCESS_LOG_DROPPED: _series([(one, (self.access_log_lost(),))]),
-            Metric.CLIENT_CONNECTIONS: _series([(one, (held.client_connections,))]),
-            Metric.BUFFERED_BYTES: _series([(one, (held.buffered_bytes,))]),
-            Metric.ENGINE_CONNECTIONS: _series(
+            Metric.LOOP_LAG.value: series([(one, (*lag.counts, lag.sum))], lag.edges),
+            Metric.ACCESS_LOG_DROPPED.value: series([(one, (self.access_log_lost(),))]),
+            Metric.TRACE_EXPORT_FAILURES.value: series([(one, (self.trace_export_failures(),))]),
+            Metric.CLIENT_CONNECTIONS.value: series([(one, (held.client_connections,))]),
+            Metric.BUFFERED_BYTES.value: series([(one, (held.buffered_bytes,))]),
+            Metric.ENGINE_CONNECTIONS.value: series(
                 ((self._pool, state), (number,)) for state, number in engine_connections.items()
             ),
         }
@@ -225,11 +225,7 @@ class _Scrape(Collector):
         return ()
 
     def collect(self) -> Iterator[Family]:
-        return self._telemetry.families()
-
-
-def _series(series: Iterable[tuple[tuple[str, ...], tuple[float, ...]]], edges: Iterable[float] = ()) -> Series:
-    return {"edges": tuple(edges), "series": tuple(series)}
+        return families(self._telemetry.total())
 
 
 def _edges(config: RouterConfig) -> Edges:

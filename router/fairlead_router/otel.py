@@ -1,0 +1,220 @@
+"""Traces by OpenTelemetry, in the words of its conventions.
+
+Names: HTTP (https://opentelemetry.io/docs/specs/semconv/http/http-spans/) and generative AI
+(https://github.com/open-telemetry/semantic-conventions-genai, which is still in development; the constants that the
+Python packages once had for it are deprecated, so the names are written here). What those do not have begins with
+`fairlead.`.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import Final
+
+from opentelemetry.context import Context
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.propagators.textmap import Getter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.sampling import ParentBased, Sampler, TraceIdRatioBased
+from opentelemetry.trace import Span, SpanKind, StatusCode, set_span_in_context
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from opentelemetry.util.types import AttributeValue
+
+from fairlead_router import config
+from fairlead_router.contract import Reason, RetryReason
+from fairlead_router.decisions.types import EndpointView, Outcome, RequestView
+from fairlead_router.relay.usage import Usage
+from fairlead_router.tracing import OPERATIONS, OTHER_OPERATION, Headers
+
+logger = logging.getLogger(__name__)
+
+PROVIDER: Final = "fairlead"
+"""`gen_ai.provider.name`: which engine is behind is not the router's to know."""
+BATCH_SPANS: Final = 64
+"""Sent at a time. Writing a span down takes tens of microseconds in which the event loop may have to wait."""
+EXPORT_TIMEOUT_SECONDS: Final = 5.0
+CLOSE_TIMEOUT_SECONDS: Final = 5.0
+_MAX_ATTRIBUTE: Final = 256
+"""Characters: a client chooses path and model."""
+
+_PROPAGATOR: Final = TraceContextTextMapPropagator()
+
+
+class OtelTracer:
+    """Begins a span for every relayed request; whether it is recorded is for the sampler to say."""
+
+    replaces: Final = frozenset({b"traceparent", b"tracestate"})
+
+    def __init__(self, exporter: SpanExporter, sampler: Sampler, resource: Mapping[str, AttributeValue]) -> None:
+        self._exporter = _Counting(exporter)
+        self._provider = TracerProvider(
+            sampler=sampler,
+            resource=Resource.create(resource),
+            span_limits=SpanLimits(max_attribute_length=_MAX_ATTRIBUTE),
+            shutdown_on_exit=False,
+        )
+        self._provider.add_span_processor(BatchSpanProcessor(self._exporter, max_export_batch_size=BATCH_SPANS))
+        self._tracer = self._provider.get_tracer("fairlead_router", version("fairlead"))
+
+    @property
+    def export_failures(self) -> int:
+        """How often the collector did not take spans."""
+        return self._exporter.failures
+
+    def begin(self, headers: Headers, method: str, path: str, request: RequestView, seconds_ago: float) -> "OtelTrace":
+        """Begin the span of a request, as `Tracer.begin` promises."""
+        operation = OPERATIONS.get(path, OTHER_OPERATION)
+        attributes: dict[str, AttributeValue] = {
+            "http.request.method": method,
+            "url.path": path,
+            "gen_ai.operation.name": operation,
+            "gen_ai.provider.name": PROVIDER,
+            "fairlead.class": request.service_class,
+            "fairlead.request_id": request.request_id,
+        }
+        if path in OPERATIONS:
+            attributes["http.route"] = path
+        if request.model:
+            attributes["gen_ai.request.model"] = request.model
+        if request.streamed:
+            attributes["gen_ai.request.stream"] = True
+        span = self._tracer.start_span(
+            f"{operation} {request.model[:_MAX_ATTRIBUTE]}".rstrip(),
+            # An empty context for a request without a parent: whatever is current in this process is not its parent.
+            context=_PROPAGATOR.extract(headers, Context(), _GETTER),
+            kind=SpanKind.SERVER,
+            attributes=attributes,
+            start_time=time.time_ns() - int(seconds_ago * 1e9),
+        )
+        return OtelTrace(span)
+
+    def force_flush(self) -> None:
+        """Send what has ended; waits for the collector."""
+        self._provider.force_flush()
+
+    def close(self) -> None:
+        """Send what is not sent yet, as `Tracer.close` promises."""
+        closing = threading.Thread(target=self._provider.shutdown, daemon=True)  # would wait half a minute
+        closing.start()
+        closing.join(CLOSE_TIMEOUT_SECONDS)
+        if closing.is_alive():
+            logger.warning("the last spans are lost: the collector did not take them in %g s", CLOSE_TIMEOUT_SECONDS)
+
+
+class OtelTrace:
+    """The span of one request."""
+
+    __slots__ = ("_span", "trace_id")
+
+    def __init__(self, span: Span) -> None:
+        self._span = span
+        self.trace_id = f"{span.get_span_context().trace_id:032x}"
+
+    def headers_out(self) -> Headers:
+        """Return `traceparent`, and `tracestate` where the caller sent one."""
+        carrier: dict[str, str] = {}
+        _PROPAGATOR.inject(carrier, set_span_in_context(self._span, Context()))
+        return [(name.encode(), value.encode()) for name, value in carrier.items()]
+
+    def placed(self, endpoint: EndpointView) -> None:
+        """Note the engine; the last one that was chosen is the span's."""
+        if not self._span.is_recording():
+            return
+        host, _, port = endpoint.address.rpartition(":")
+        where: dict[str, AttributeValue] = {
+            "fairlead.endpoint": endpoint.name,
+            "server.address": host.strip("[]"),
+            "server.port": int(port),
+        }
+        self._span.add_event("placed", where)
+        self._span.set_attributes(where)
+
+    def retried(self, reason: RetryReason) -> None:
+        """Note why the request is sent once more."""
+        self._span.add_event("retry", {"fairlead.reason": reason.value})
+
+    def first_token(self) -> None:
+        """Note the first chunk that carries tokens."""
+        self._span.add_event("first_token")
+
+    def end(self, reason: Reason, status: int, outcome: Outcome | None, usage: Usage | None) -> None:
+        """End the span; an error is what the client cannot help: neither its own mistakes nor its hanging up."""
+        span = self._span
+        if span.is_recording():
+            span.set_attributes(_result(reason, status, outcome, usage))
+            if reason not in _NO_ERROR and not 400 <= status < 500:
+                span.set_status(StatusCode.ERROR, reason.value)
+        span.end()
+
+
+_NO_ERROR: Final = frozenset({Reason.COMPLETED, Reason.CLIENT_DISCONNECTED})
+
+
+def _result(reason: Reason, status: int, outcome: Outcome | None, usage: Usage | None) -> Mapping[str, AttributeValue]:
+    result: dict[str, AttributeValue] = {"fairlead.reason": reason.value}
+    if reason is not Reason.COMPLETED:
+        result["error.type"] = reason.value
+    if status:
+        result["http.response.status_code"] = status
+    if outcome is not None:
+        result["fairlead.good"] = outcome.good
+        if outcome.ttft_seconds is not None:
+            result["gen_ai.response.time_to_first_chunk"] = outcome.ttft_seconds
+    if usage is not None:
+        result["gen_ai.usage.input_tokens"] = usage.prompt_tokens
+        result["gen_ai.usage.output_tokens"] = usage.output_tokens
+    return result
+
+
+class _HeaderGetter(Getter[Headers]):
+    """Reads headers as the router has them: pairs of bytes, names in lower case."""
+
+    def get(self, carrier: Headers, key: str) -> list[str] | None:
+        name = key.encode()
+        return [value.decode("latin-1") for found, value in carrier if found == name] or None
+
+    def keys(self, carrier: Headers) -> list[str]:
+        return [name.decode("latin-1") for name, _ in carrier]
+
+
+_GETTER: Final = _HeaderGetter()
+
+
+class _Counting(SpanExporter):
+    """Counts the batches that were not taken; called by one thread at a time."""
+
+    def __init__(self, exporter: SpanExporter) -> None:
+        self._exporter = exporter
+        self.failures = 0
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        result = self._exporter.export(spans)
+        if result is not SpanExportResult.SUCCESS:
+            self.failures += 1
+        return result
+
+    def shutdown(self) -> None:
+        self._exporter.shutdown()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        return self._exporter.force_flush(timeout_millis)
+
+
+def otlp_tracer(settings: config.Tracing, *, pool: str, replica: str) -> OtelTracer:
+    """Return a tracer that sends spans to an OTLP endpoint, by HTTP."""
+    exporter = OTLPSpanExporter(f"{settings.endpoint.rstrip('/')}/v1/traces", timeout=EXPORT_TIMEOUT_SECONDS)
+    return OtelTracer(exporter, ParentBased(TraceIdRatioBased(settings.sample)), resource_of(pool, replica))
+
+
+def resource_of(pool: str, replica: str) -> Mapping[str, AttributeValue]:
+    """Say who sends the spans."""
+    return {
+        "service.name": "fairlead-router",
+        "service.version": version("fairlead"),
+        "service.instance.id": replica,
+        "fairlead.pool": pool,
+    }
