@@ -8,7 +8,7 @@ from importlib.metadata import EntryPoint, entry_points
 
 import click
 
-EXTRAS = {"calibrate": "simulator", "up": "all", "crd": "operator", "simulate": "simulator"}
+EXTRAS = {"calibrate": "simulator", "up": "all", "crd": "operator", "key": "router", "simulate": "simulator"}
 """The extra that a command needs."""
 
 

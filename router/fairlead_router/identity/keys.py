@@ -65,8 +65,10 @@ class KeyRing:
         """Take pairs of a key's SHA-256 digest and its principal."""
         self._principals = dict(principals)
 
-    def __len__(self) -> int:
-        return len(self._principals)
+    @property
+    def principals(self) -> tuple[Principal, ...]:
+        """Whose keys are known."""
+        return tuple(self._principals.values())
 
     def principal(self, key: bytes) -> Principal | None:
         """Return whose key it is, or None where nobody's."""
