@@ -28,6 +28,7 @@ class AccessRecord:
     request_id: str
     method: str
     path: str
+    """Of the request's target, which may stand here as it came."""
     status: int
     """What the client got; 0 if it hung up before."""
     reason: Reason
@@ -56,7 +57,7 @@ class AccessRecord:
             "time": datetime.fromtimestamp(self.time, UTC),
             "request_id": self.request_id,
             "method": self.method,
-            "path": self.path.partition("?")[0][:_MAX_PATH],
+            "path": _path_of(self.path)[:_MAX_PATH],
             "status": self.status,
             "reason": self.reason,
             "class": self.service_class,
@@ -74,6 +75,12 @@ class AccessRecord:
             "trace_id": self.trace_id,
         }
         return orjson.dumps(said, option=orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE)
+
+
+def _path_of(target: str) -> str:
+    """Leave out what can hold a secret: the query, and who a URL says is asking (`http://user:password@host`)."""
+    path = target.partition("?")[0]
+    return path if path.startswith("/") else "/" + path.partition("://")[2].partition("/")[2]
 
 
 class AccessLog:

@@ -28,40 +28,43 @@ def test_hours_of_sleep_are_not_counted_ten_millisecond_by_ten_millisecond():
     assert len(missed(3600.0 * 8)) == 1001
 
 
-@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
-def test_a_callback_that_holds_up_the_loop_is_seen_with_its_length(new_loop):
-    seen = []
+@pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop])
+def runner(request):
+    with asyncio.Runner(loop_factory=request.param) as made:
+        yield made
 
+
+def test_a_callback_that_holds_up_the_loop_is_seen_with_its_length(runner):
     async def held_up():
-        meter = LagMeter(seen.append)
+        seen = asyncio.Queue()
+        meter = LagMeter(seen.put_nowait)
         meter.start()
-        while not seen:  # noqa: ASYNC110 - the meter has no event for it
-            await asyncio.sleep(0.001)
-        seen.clear()
+        await seen.get()
         _hold_up(0.2)
-        while not seen:  # noqa: ASYNC110
-            await asyncio.sleep(0.001)
+        waited = [await seen.get()]
+        while not seen.empty():
+            waited.append(seen.get_nowait())
         meter.stop()
+        return waited
 
-    with asyncio.Runner(loop_factory=new_loop) as runner:
-        runner.run(held_up())
-    assert max(seen) >= 0.2 - 2 * INTERVAL_SECONDS
-    assert len(seen) >= 0.2 / INTERVAL_SECONDS - 2
+    waited = runner.run(held_up())
+    assert waited[0] >= 0.2 - 2 * INTERVAL_SECONDS
+    assert len(waited) >= 0.2 / INTERVAL_SECONDS - 2
 
 
-@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
-def test_a_meter_that_was_stopped_observes_nothing_more(new_loop):
-    seen = []
-
+def test_a_meter_that_was_stopped_observes_nothing_more(runner):
     async def stopped():
-        meter = LagMeter(seen.append)
+        seen, seen_by_another = [], asyncio.Queue()
+        meter, another = LagMeter(seen.append), LagMeter(seen_by_another.put_nowait)
         meter.start()
         meter.stop()
-        await asyncio.sleep(3 * INTERVAL_SECONDS)  # nothing is to happen, so there is nothing to wait for
+        another.start()
+        for _ in range(3):
+            await seen_by_another.get()
+        another.stop()
+        return seen
 
-    with asyncio.Runner(loop_factory=new_loop) as runner:
-        runner.run(stopped())
-    assert not seen
+    assert not runner.run(stopped())
 
 
 def _hold_up(seconds):
