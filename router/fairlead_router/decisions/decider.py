@@ -1,14 +1,21 @@
 """The decider: places requests and owns the ledger of what runs where.
 
 Everything a routing decision depends on changes here and nowhere else, in one thread, with the time passed in. The
-relay tells it four things about a placed request: its first token, every further token chunk, and its end - the end
-exactly once, however the request went, because a place that is not given back is capacity lost for ever.
+relay tells it of the end of every placed request, exactly once and however the request went, because a place that is
+not given back is capacity lost for ever. Tokens are noted on the ticket alone.
+
+A decision costs microseconds and is made for every request, so nothing is built anew for it: the endpoints that may get
+a request stay one list until something about them changes.
 """
 
 from collections.abc import Iterable, Set
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from operator import attrgetter
+from typing import Final
 
 from fairlead_router.contract import EndpointState, Reason
+from fairlead_router.decisions.breaker import Breaker, BreakerSettings, Sign, sign_of
+from fairlead_router.decisions.ledger import Account, Ledger, OwnLedger
 from fairlead_router.decisions.policies import Policy
 from fairlead_router.decisions.types import (
     Decision,
@@ -21,101 +28,90 @@ from fairlead_router.decisions.types import (
     Ticket,
 )
 
-SUSPECT_SECONDS = 5.0
-"""How long an endpoint that refused a connection is avoided: discovery notices a dead engine within about that."""
-
-
-class TicketError(Exception):
-    """A ticket was used after its end, or is not this decider's."""
-
-
-@dataclass(slots=True)
-class _Running:
-    """Progress of one placed request; times are seconds since it arrived."""
-
-    ttft: float | None = None
-    last_token: float = 0.0
-    worst_tbt: float | None = None
-    token_chunks: int = 0
-
-
-@dataclass(slots=True)
-class _Account:
-    """An endpoint as discovery last showed it, and the ledger of this router."""
-
-    endpoint: EndpointView
-    in_flight: int = 0
-    suspect_until: float = float("-inf")
-
-    def view(self, now: float) -> EndpointView:
-        return replace(self.endpoint, in_flight=self.in_flight, suspect=now < self.suspect_until)
+DEFAULT_BREAKER: Final = BreakerSettings()
+# A member of an enumeration costs more to look up than to compare with.
+_COMPLETED: Final = Reason.COMPLETED
+_ANSWERED: Final = Sign.ANSWERED
 
 
 class Decider:
     """Places requests by a policy; `now` is always seconds of one monotonic clock."""
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(
+        self, policy: Policy, breaker: BreakerSettings = DEFAULT_BREAKER, ledger: Ledger | None = None
+    ) -> None:
+        """Begin without endpoints; without a `ledger`, nobody else has requests on them."""
         self._policy = policy
-        self._accounts: dict[str, _Account] = {}
-        self._running: dict[int, _Running] = {}
-        self._tickets = 0
+        self._breaker = breaker
+        self._ledger = ledger or OwnLedger()
+        self._accounts: dict[str, Account] = {}
+        self._ready: list[Account] = []
+        """Those that discovery says take requests, in order of uid."""
+        self._tripped = False
+        """Whether any breaker is not closed."""
 
     def set_policy(self, policy: Policy) -> None:
         """Use another policy from the next request on."""
         self._policy = policy
 
+    def set_breaker(self, settings: BreakerSettings) -> None:
+        """Use other settings of the circuit breakers from the next failure on."""
+        self._breaker = settings
+        for account in self._accounts.values():
+            account.breaker.use(settings)
+
     def set_endpoints(self, endpoints: Iterable[EndpointView]) -> None:
-        """Replace what discovery knows; an endpoint that is gone stays, draining, until its requests have ended."""
+        """Replace what discovery knows; an endpoint that is gone stays until its requests have ended."""
         found = {endpoint.uid: endpoint for endpoint in endpoints}
-        for uid, account in list(self._accounts.items()):
-            if uid in found:
-                continue
-            if account.in_flight:
+        for uid, account in self._accounts.items():
+            if uid not in found:
                 account.endpoint = replace(account.endpoint, state=EndpointState.GONE)
-            else:
-                del self._accounts[uid]
         for uid, endpoint in found.items():
             if uid in self._accounts:
                 self._accounts[uid].endpoint = endpoint
             else:
-                self._accounts[uid] = _Account(endpoint)
+                self._accounts[uid] = Account(endpoint, Breaker(self._breaker))
+        self._ledger.refresh(self._accounts.values())
+        self._forget_gone()
+        ready = [account for account in self._accounts.values() if account.endpoint.state is EndpointState.READY]
+        self._ready = sorted(ready, key=attrgetter("uid"))
 
     def endpoints(self, now: float) -> tuple[EndpointView, ...]:
         """Every endpoint with its ledger."""
+        self._ledger.refresh(self._accounts.values())
+        self._forget_gone()
         return tuple(account.view(now) for account in self._accounts.values())
 
     def submit(self, request: RequestView, now: float, tried: Set[str] = frozenset()) -> Decision:
         """Place the request on an endpoint whose uid is not in `tried`, or say why not."""
-        eligible = [account.view(now) for uid, account in self._accounts.items() if uid not in tried]
-        choice = self._policy.choose(request, eligible)
-        if choice is None:
+        candidates = self._candidates(now, tried) if tried or self._tripped else self._ready
+        if not candidates:
             return Rejection(Reason.NO_ENDPOINT, self._why_none(tried))
-        self._tickets += 1
-        ticket = Ticket(self._tickets, request, choice.endpoint)
-        self._accounts[choice.endpoint.uid].in_flight += 1
-        self._running[ticket.number] = _Running()
-        return Placement(ticket, choice.scores)
+        self._ledger.refresh(candidates)
+        account, scores = self._policy.choose(request, candidates)
+        return Placement(self._place(request, account, now), candidates, scores)
 
-    def first_byte(self, ticket: Ticket, now: float) -> float:
-        """Note the first chunk that carries tokens; returns the TTFT in seconds."""
-        running = self._open(ticket)
-        running.ttft = running.last_token = now - ticket.request.arrived_at
-        running.token_chunks = 1
-        return running.ttft
+    def place(self, request: RequestView, uid: str, now: float) -> Ticket | None:
+        """Place the request on an endpoint that somebody else has chosen; None where there is none of that uid."""
+        account = self._accounts.get(uid)
+        return None if account is None else self._place(request, account, now)
 
-    def progress(self, ticket: Ticket, chunks: int, now: float) -> float:
-        """Note further chunks that carry tokens and arrived together; returns the gap before them in seconds."""
-        running = self._open(ticket)
-        since_arrival = now - ticket.request.arrived_at
-        gap = since_arrival - running.last_token
-        running.last_token = since_arrival
-        running.token_chunks += chunks
-        if running.worst_tbt is None or gap > running.worst_tbt:
-            running.worst_tbt = gap
-        return gap
+    def first_byte(self, ticket: Ticket, now: float) -> None:
+        """Note that the engine has begun to answer well; needed only where the ticket is a trial.
 
-    def end(self, ticket: Ticket, reason: Reason, now: float) -> Outcome:
-        """Give the place back, exactly once, and judge the request.
+        Raises
+        ------
+        TicketError
+            The ticket has ended.
+
+        """
+        if not ticket.open:
+            raise ticket.ended_already()
+        if ticket.account.breaker.worried:
+            self._learn(ticket, _ANSWERED, now)
+
+    def end(self, ticket: Ticket, reason: Reason, now: float, status: int = 0) -> Outcome:
+        """Give the place back, exactly once, and judge the request; `status` is the engine's, 0 before its answer.
 
         Raises
         ------
@@ -123,29 +119,46 @@ class Decider:
             The ticket has ended before.
 
         """
-        running = self._open(ticket)
-        del self._running[ticket.number]
-        uid = ticket.endpoint.uid
-        account = self._accounts[uid]
-        account.in_flight -= 1
-        if reason is Reason.ENGINE_UNREACHABLE:
-            account.suspect_until = now + SUSPECT_SECONDS
-        if account.endpoint.state is EndpointState.GONE and not account.in_flight:
-            del self._accounts[uid]
+        if not ticket.open:
+            raise ticket.ended_already()
+        ticket.open = False
+        account = ticket.account
+        account.own -= 1
+        self._ledger.note(account)
+        sign = sign_of(reason, status)
+        if sign is not _ANSWERED or account.breaker.worried:
+            self._learn(ticket, sign, now)
+        if not account.own and account.over:
+            self._forget_gone()
+        request = ticket.request
         return Outcome(
-            reason=reason,
-            good=reason is Reason.COMPLETED and meets(ticket.request.slo, running.ttft, running.worst_tbt),
-            duration_seconds=now - ticket.request.arrived_at,
-            ttft_seconds=running.ttft,
-            worst_tbt_seconds=running.worst_tbt,
-            token_chunks=running.token_chunks,
+            reason,
+            reason is _COMPLETED and meets(request.slo, ticket.ttft, ticket.worst_tbt),
+            now - request.arrived_at,
+            ticket.ttft,
+            ticket.worst_tbt,
+            ticket.token_chunks,
         )
 
-    def _open(self, ticket: Ticket) -> _Running:
-        running = self._running.get(ticket.number)
-        if running is None:
-            raise TicketError(f"ticket {ticket.number} of request {ticket.request.request_id} has ended already")
-        return running
+    def _candidates(self, now: float, tried: Set[str]) -> list[Account]:
+        """Leave out what was tried and what a breaker advises against; where it advises against all, take them all."""
+        left = [account for account in self._ready if account.uid not in tried]
+        return [account for account in left if account.breaker.advises(now)] or left
+
+    def _place(self, request: RequestView, account: Account, now: float) -> Ticket:
+        trial = self._tripped and account.breaker.placed(now)
+        account.own += 1
+        self._ledger.note(account)
+        return Ticket(request, account, trial=trial)
+
+    def _learn(self, ticket: Ticket, sign: Sign, now: float) -> None:
+        ticket.account.breaker.learn(sign, now, trial=ticket.trial)
+        ticket.trial = ticket.trial and sign is not Sign.ANSWERED
+        self._tripped = any(account.breaker.tripped for account in self._accounts.values())
+
+    def _forget_gone(self) -> None:
+        for uid in [uid for uid, account in self._accounts.items() if account.over]:
+            del self._accounts[uid]
 
     def _why_none(self, tried: Set[str]) -> str:
         states = [account.endpoint.state for account in self._accounts.values()]

@@ -1,7 +1,8 @@
 """Routing policies: filter -> score -> pick.
 
-A policy is three small functions. Filters drop endpoints, the score ranks what is left (higher is better), the picker
-chooses among the best. `POLICIES` names the policies; a new one is one more line there.
+What filters is the same for all of them and is the decider's: it leaves out endpoints that are not ready, those that
+were tried, and those whose breaker is open. A policy is the rest: a score that ranks the candidates (higher is better),
+and a picker that chooses among the best. `POLICIES` names the policies; a new one is one more line there.
 
 | policy | score | loses when |
 |---|---|---|
@@ -9,79 +10,58 @@ chooses among the best. `POLICIES` names the policies; a new one is one more lin
 | round-robin | none: every endpoint in turn | engines differ in speed, or requests in length |
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import compress
+from operator import attrgetter, eq
 from random import Random
-from typing import Protocol
+from typing import Protocol, TypeVar
 
-from fairlead_router.contract import EndpointState
-from fairlead_router.decisions.types import Endpoints, EndpointView, RequestView
+from fairlead_router.decisions.types import Candidate, RequestView
 
-
-class Filter(Protocol):
-    """Drops endpoints that must not, or should not, get the request."""
-
-    def __call__(self, endpoints: Endpoints, /) -> Endpoints: ...  # noqa: D102 - the class says it
+C = TypeVar("C", bound=Candidate)
 
 
 class Score(Protocol):
-    """Ranks an endpoint for a request; higher is better."""
+    """Ranks candidates for a request, one number for each; higher is better."""
 
-    def __call__(self, request: RequestView, endpoint: EndpointView, /) -> float: ...  # noqa: D102
+    def __call__(self, request: RequestView, candidates: Sequence[Candidate], /) -> Sequence[float]: ...  # noqa: D102
 
 
 class Picker(Protocol):
-    """Chooses one of the endpoints that share the best score; there is at least one."""
+    """Chooses one of the candidates that share the best score, of which there is at least one, in order of uid."""
 
-    def __call__(self, best: Sequence[EndpointView], /) -> EndpointView: ...  # noqa: D102
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """The endpoint picked, and the scores of all that were eligible by uid."""
-
-    endpoint: EndpointView
-    scores: Mapping[str, float]
+    def __call__(self, best: Sequence[C], /) -> C: ...  # noqa: D102 - the class says it
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Filters in order, one score, one picker."""
+    """One score, one picker."""
 
-    filters: tuple[Filter, ...]
     score: Score
     pick: Picker
 
-    def choose(self, request: RequestView, endpoints: Endpoints) -> Choice | None:
-        """Choose an endpoint, or None when the filters leave none."""
-        for keep in self.filters:
-            endpoints = keep(endpoints)
-        if not endpoints:
-            return None
-        scores = {endpoint.uid: self.score(request, endpoint) for endpoint in endpoints}
-        highest = max(scores.values())
-        best = [endpoint for endpoint in endpoints if scores[endpoint.uid] == highest]
-        return Choice(self.pick(best), scores)
+    def choose(self, request: RequestView, candidates: Sequence[C]) -> tuple[C, Sequence[float]]:
+        """Choose one of at least one candidate, given in order of uid; returns it and the scores of all."""
+        scores = self.score(request, candidates)
+        highest = max(scores)
+        best = list(compress(candidates, map(partial(eq, highest), scores)))
+        return self.pick(best), scores
 
 
-def ready(endpoints: Endpoints) -> Endpoints:
-    """Keep the endpoints that take new requests."""
-    return [endpoint for endpoint in endpoints if endpoint.state is EndpointState.READY]
-
-
-def trusted_first(endpoints: Endpoints) -> Endpoints:
-    """Leave out suspects while there is any other: an engine that is gone has the fewest requests of all."""
-    return [endpoint for endpoint in endpoints if not endpoint.suspect] or endpoints
-
-
-def fewest_in_flight(_request: RequestView, endpoint: EndpointView) -> float:
+def fewest_in_flight(_request: RequestView, candidates: Sequence[Candidate]) -> Sequence[float]:
     """Score by this router's own ledger, which is never stale."""
-    return -endpoint.in_flight
+    return [-each.in_flight for each in candidates]
 
 
-def equal(_request: RequestView, _endpoint: EndpointView) -> float:
+def equal(_request: RequestView, candidates: Sequence[Candidate]) -> Sequence[float]:
     """Score every endpoint alike."""
-    return 0.0
+    return [0.0] * len(candidates)
+
+
+_uid = attrgetter("uid")
 
 
 class Rotation:
@@ -95,18 +75,18 @@ class Rotation:
         self._random = random
         self._last_uid: str | None = None
 
-    def __call__(self, best: Sequence[EndpointView]) -> EndpointView:
+    def __call__(self, best: Sequence[C]) -> C:
         """Pick one of `best`."""
-        endpoint = self._random.choice(best) if self._last_uid is None else self._next(best, self._last_uid)
-        self._last_uid = endpoint.uid
-        return endpoint
-
-    @staticmethod
-    def _next(best: Iterable[EndpointView], last_uid: str) -> EndpointView:
-        return min(best, key=lambda endpoint: (endpoint.uid <= last_uid, endpoint.uid))
+        if self._last_uid is None:
+            picked = self._random.choice(best)
+        else:
+            after = bisect_right(best, self._last_uid, key=_uid)
+            picked = best[after if after < len(best) else 0]
+        self._last_uid = picked.uid
+        return picked
 
 
 POLICIES: Mapping[str, Callable[[Random], Policy]] = {
-    "least-loaded": lambda random: Policy((ready, trusted_first), fewest_in_flight, Rotation(random)),
-    "round-robin": lambda random: Policy((ready, trusted_first), equal, Rotation(random)),
+    "least-loaded": lambda random: Policy(fewest_in_flight, Rotation(random)),
+    "round-robin": lambda random: Policy(equal, Rotation(random)),
 }

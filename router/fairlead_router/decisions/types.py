@@ -1,9 +1,13 @@
 """The words of a routing decision."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from fairlead_router.contract import EndpointState, Reason
+from fairlead_router.contract import BreakerState, EndpointState, Reason
+
+if TYPE_CHECKING:
+    from fairlead_router.decisions.ledger import Account
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +33,9 @@ class RequestView:
 
 @dataclass(frozen=True, slots=True)
 class EndpointView:
-    """What a decision may know of an endpoint: its identity, its state and the router's own ledger of it.
+    """What may be known of an endpoint: its identity, its state and the router's own ledger of it.
 
-    Discovery fills the first four; the ledger (`in_flight`, `suspect`) is the decider's. `suspect` says that the
-    endpoint has just refused a connection.
+    Discovery fills the first four; `in_flight` and `breaker` are the decider's.
     """
 
     uid: str
@@ -40,24 +43,94 @@ class EndpointView:
     state: EndpointState
     name: str
     in_flight: int = 0
-    suspect: bool = False
+    breaker: BreakerState = BreakerState.CLOSED
 
 
-@dataclass(frozen=True, slots=True)
+class Candidate(Protocol):
+    """An endpoint as policies see it: one that may get the request."""
+
+    @property
+    def uid(self) -> str: ...  # noqa: D102 - the class says it
+    @property
+    def in_flight(self) -> int: ...  # noqa: D102 - requests that run there
+
+
+class TicketError(Exception):
+    """A ticket was used after its end."""
+
+
 class Ticket:
-    """A request that holds a place on an endpoint until `Decider.end`."""
+    """A request that holds a place on an endpoint until `Decider.end`, and how far it has come.
 
-    number: int
-    request: RequestView
-    endpoint: EndpointView
+    Times are in seconds since the request arrived.
+    """
+
+    __slots__ = ("account", "endpoint", "last_token", "open", "request", "token_chunks", "trial", "ttft", "worst_tbt")
+
+    def __init__(self, request: RequestView, account: "Account", *, trial: bool) -> None:
+        self.request = request
+        self.endpoint = account.endpoint
+        """As it was when the request was placed."""
+        self.account = account
+        """The decider's; nobody else looks at it."""
+        self.trial = trial
+        """The endpoint's breaker was not closed: how this request goes tells whether it can be."""
+        self.open = True
+        self.ttft: float | None = None
+        self.last_token = 0.0
+        self.worst_tbt: float | None = None
+        self.token_chunks = 0
+
+    def first_token(self, now: float) -> float:
+        """Note the first chunk that carries tokens; returns the TTFT.
+
+        Raises
+        ------
+        TicketError
+            The ticket has ended.
+
+        """
+        if not self.open:
+            raise self.ended_already()
+        self.ttft = self.last_token = now - self.request.arrived_at
+        self.token_chunks = 1
+        return self.ttft
+
+    def further_tokens(self, chunks: int, now: float) -> float:
+        """Note chunks that carry tokens and arrived together; returns the gap before them.
+
+        Raises
+        ------
+        TicketError
+            The ticket has ended.
+
+        """
+        if not self.open:
+            raise self.ended_already()
+        since_arrival = now - self.request.arrived_at
+        gap = since_arrival - self.last_token
+        self.last_token = since_arrival
+        self.token_chunks += chunks
+        if self.worst_tbt is None or gap > self.worst_tbt:
+            self.worst_tbt = gap
+        return gap
+
+    def ended_already(self) -> TicketError:
+        """Return the error for whoever uses the ticket after its end."""
+        return TicketError(f"the ticket of request {self.request.request_id} has ended already")
 
 
-@dataclass(frozen=True, slots=True)
-class Placement:
-    """The request runs on the ticket's endpoint; `scores` maps endpoint uid to the score it was picked by."""
+class Placement(NamedTuple):
+    """The request runs on the ticket's endpoint; it was picked among `candidates` by their `scores`."""
 
     ticket: Ticket
-    scores: Mapping[str, float] = field(default_factory=dict)
+    candidates: Sequence[Candidate] = ()
+    scores: Sequence[float] = ()
+
+    @property
+    def scores_by_uid(self) -> Mapping[str, float]:
+        """What each endpoint that could have got the request was worth."""
+        return {each.uid: score for each, score in zip(self.candidates, self.scores, strict=True)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +141,7 @@ class Rejection:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """How a placed request went; times are seconds since it arrived at the router.
 
     `good`: it completed, and met the TTFT limit and every TBT limit of its class. An answer that is not streamed has
@@ -85,4 +157,3 @@ class Outcome:
 
 
 Decision = Placement | Rejection
-Endpoints = Sequence[EndpointView]

@@ -5,13 +5,15 @@ import sys
 from random import Random
 
 import pytest
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
-from fairlead_router.contract import EndpointState, Reason
-from fairlead_router.decisions.decider import SUSPECT_SECONDS, Decider, TicketError, meets
+from fairlead_router.contract import BreakerState, EndpointState, Reason
+from fairlead_router.decisions.breaker import BreakerSettings
+from fairlead_router.decisions.decider import Decider, meets
 from fairlead_router.decisions.policies import POLICIES
-from fairlead_router.decisions.types import EndpointView, Placement, Rejection, RequestView, Slo
+from fairlead_router.decisions.types import EndpointView, Placement, Rejection, RequestView, Slo, TicketError
 
 LEAST_LOADED = POLICIES["least-loaded"]
 
@@ -27,8 +29,12 @@ def request(slo: Slo = NO_LIMITS, arrived_at: float = 0.0) -> RequestView:
     return RequestView("r", "m", "default", arrived_at, slo)
 
 
+OPEN_SECONDS = 5.0
+BREAKER = BreakerSettings(failures=2, open_seconds=OPEN_SECONDS)
+
+
 def decider(*endpoints: EndpointView) -> Decider:
-    made = Decider(LEAST_LOADED(Random(0)))
+    made = Decider(LEAST_LOADED(Random(0)), BREAKER)
     made.set_endpoints(endpoints)
     return made
 
@@ -46,7 +52,7 @@ class Ledger(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.decider = Decider(LEAST_LOADED(Random(0)))
+        self.decider = Decider(LEAST_LOADED(Random(0)), BREAKER)
         self.known: dict[str, EndpointState] = {}
         self.open: list[str] = []
         self.now = 0.0
@@ -68,12 +74,29 @@ class Ledger(RuleBasedStateMachine):
         self.open.append(uid)
         return decision.ticket
 
-    @rule(ticket=consumes(tickets), reason=st.sampled_from(Reason), seconds=st.floats(0, 20))
-    def end(self, ticket, reason, seconds):
+    @rule(uid=st.sampled_from("abcde"), target=tickets)
+    def place(self, uid):
+        """Somebody else has chosen."""
+        there = uid in self.known or uid in self.open
+        ticket = self.decider.place(request(), uid, self.now)
+        assert (ticket is not None) == there
+        if ticket is not None:
+            self.open.append(uid)
+        return ticket
+
+    @rule(
+        ticket=consumes(tickets),
+        reason=st.sampled_from(Reason),
+        status=st.sampled_from([0, 200, 404, 500]),
+        seconds=st.floats(0, 20),
+    )
+    def end(self, ticket, reason, status, seconds):
         if ticket is None:
             return
         self.now += seconds
-        self.decider.end(ticket, reason, self.now)
+        if status == 200:
+            self.decider.first_byte(ticket, self.now)
+        self.decider.end(ticket, reason, self.now, status)
         self.open.remove(ticket.endpoint.uid)
         with pytest.raises(TicketError):
             self.decider.end(ticket, reason, self.now)
@@ -113,18 +136,123 @@ def test_a_ticket_is_of_no_use_after_its_end():
     made = decider(endpoint("a"))
     ticket = placed(made)
     made.end(ticket, Reason.COMPLETED, 1.0)
-    for use in (made.first_byte, lambda t, now: made.progress(t, 1, now)):
-        with pytest.raises(TicketError, match="has ended already"):
-            use(ticket, 2.0)
+    for use in (
+        ticket.first_token,
+        lambda now: ticket.further_tokens(1, now),
+        lambda now: made.first_byte(ticket, now),
+        lambda now: made.end(ticket, Reason.COMPLETED, now),
+    ):
+        with pytest.raises(TicketError, match="request r has ended already"):
+            use(2.0)
 
 
-def test_an_endpoint_that_refused_is_avoided_for_a_while_and_then_trusted_again():
+def test_a_decision_says_what_each_candidate_was_worth():
+    made = decider(endpoint("a"), endpoint("b"), endpoint("c", EndpointState.DRAINING))
+    first = made.submit(request(), 0.0).ticket.endpoint.uid
+    second = made.submit(request(), 0.0)
+    assert second.scores_by_uid == {first: -1, second.ticket.endpoint.uid: 0}
+
+
+def chosen_of(made: Decider, now: float, times: int = 4) -> set[str]:
+    return {placed(made, now).endpoint.uid for _ in range(times)}
+
+
+def states(made: Decider, now: float) -> dict[str, BreakerState]:
+    return {view.uid: view.breaker for view in made.endpoints(now)}
+
+
+def test_an_endpoint_that_refused_is_avoided_for_a_while():
     made = decider(endpoint("a"), endpoint("b"))
     refused = placed(made)
     made.end(refused, Reason.ENGINE_UNREACHABLE, 10.0)
-    during = {made.submit(request(), 10.0 + SUSPECT_SECONDS / 2).ticket.endpoint.uid for _ in range(4)}
-    assert during == {"a", "b"} - {refused.endpoint.uid}
-    assert placed(made, 10.0 + SUSPECT_SECONDS).endpoint.uid == refused.endpoint.uid
+    assert chosen_of(made, 10.0 + OPEN_SECONDS / 2) == {"a", "b"} - {refused.endpoint.uid}
+    assert states(made, 10.0)[refused.endpoint.uid] is BreakerState.OPEN
+
+
+def test_then_one_request_tries_it_and_the_first_byte_of_its_answer_brings_all_others_back():
+    made = decider(endpoint("a"), endpoint("b"))
+    refused = placed(made)
+    uid = refused.endpoint.uid
+    made.end(refused, Reason.ENGINE_UNREACHABLE, 10.0)
+    for _ in range(10):
+        placed(made, 10.0)  # on the other
+    trial = placed(made, 10.0 + OPEN_SECONDS)
+    assert (trial.endpoint.uid, trial.trial) == (uid, True)
+    assert uid not in chosen_of(made, 10.1 + OPEN_SECONDS)
+    assert states(made, 10.1 + OPEN_SECONDS)[uid] is BreakerState.HALF_OPEN
+    made.first_byte(trial, 10.2 + OPEN_SECONDS)
+    assert states(made, 10.2 + OPEN_SECONDS)[uid] is BreakerState.CLOSED
+    assert chosen_of(made, 10.2 + OPEN_SECONDS) == {uid}
+    assert made.end(trial, Reason.COMPLETED, 20.0, 200).reason is Reason.COMPLETED
+
+
+def test_an_endpoint_that_answers_with_server_errors_is_avoided_after_enough_of_them():
+    made = decider(endpoint("a"), endpoint("b"))
+    made.set_policy(POLICIES["round-robin"](Random(0)))
+    for _ in range(4):
+        ticket = placed(made)
+        made.end(ticket, Reason.ENGINE_ERROR, 1.0, 500 if ticket.endpoint.uid == "a" else 400)
+    assert states(made, 1.0) == {"a": BreakerState.OPEN, "b": BreakerState.CLOSED}
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@given(
+    found=st.dictionaries(st.sampled_from("abcd"), st.sampled_from(list(EndpointState)[:3]), min_size=1),
+    failing=st.sets(st.sampled_from("abcd")),
+)
+def test_only_a_ready_endpoint_is_chosen_and_one_always_is_if_there_is_any(policy, found, failing):
+    made = Decider(POLICIES[policy](Random(0)), BREAKER)
+    made.set_endpoints(endpoint(uid, state) for uid, state in found.items())
+    for uid in failing & found.keys():
+        made.end(made.place(request(), uid, 0.0), Reason.ENGINE_UNREACHABLE, 0.0)
+    decision = made.submit(request(), 1.0)
+    ready = {uid for uid, state in found.items() if state is EndpointState.READY}
+    if ready:
+        assert decision.ticket.endpoint.uid in (ready - failing or ready)
+    else:
+        assert decision.reason is Reason.NO_ENDPOINT
+
+
+def test_while_every_breaker_is_open_requests_are_spread_over_all():
+    made = decider(endpoint("a"), endpoint("b"))
+    for uid in "ab":
+        made.end(made.place(request(), uid, 0.0), Reason.ENGINE_UNREACHABLE, 0.0)
+    assert chosen_of(made, 1.0) == {"a", "b"}
+    assert set(states(made, 1.0).values()) == {BreakerState.OPEN}
+
+
+def test_other_settings_of_the_breakers_hold_for_endpoints_that_are_there_and_for_new_ones():
+    made = decider(endpoint("a"))
+    made.set_breaker(BreakerSettings(failures=1))
+    made.set_endpoints([endpoint("a"), endpoint("b")])
+    for uid in "ab":
+        made.end(made.place(request(), uid, 0.0), Reason.ENGINE_ERROR, 0.0, 500)
+    assert set(states(made, 0.0).values()) == {BreakerState.OPEN}
+
+
+class OthersToo:
+    """A ledger of two processes, of which the other has requests on `a`."""
+
+    def note(self, account):
+        pass
+
+    def refresh(self, accounts):
+        for account in accounts:
+            account.in_flight = account.own + (3 if account.uid == "a" else 0)
+
+
+def test_requests_of_other_processes_count_where_the_ledger_knows_of_them():
+    made = Decider(LEAST_LOADED(Random(0)), ledger=OthersToo())
+    made.set_endpoints([endpoint("a"), endpoint("b")])
+    assert [placed(made).endpoint.uid for _ in range(3)] == ["b"] * 3
+    assert {view.uid: view.in_flight for view in made.endpoints(0.0)} == {"a": 3, "b": 3}
+
+
+def test_an_endpoint_that_is_gone_stays_while_another_process_has_requests_there():
+    made = Decider(LEAST_LOADED(Random(0)), ledger=OthersToo())
+    made.set_endpoints([endpoint("a"), endpoint("b")])
+    made.set_endpoints([])
+    assert [(view.uid, view.state) for view in made.endpoints(0.0)] == [("a", EndpointState.GONE)]
 
 
 def test_a_policy_can_be_changed_while_requests_run():
@@ -139,9 +267,9 @@ def test_a_policy_can_be_changed_while_requests_run():
 def test_times_are_measured_from_the_arrival_of_the_request():
     made = decider(endpoint("a"))
     ticket = placed(made, 11.0, arrived_at=10.0)
-    assert made.first_byte(ticket, 12.5) == 2.5
-    assert made.progress(ticket, 2, 12.75) == 0.25
-    assert made.progress(ticket, 1, 12.875) == 0.125
+    assert ticket.first_token(12.5) == 2.5
+    assert ticket.further_tokens(2, 12.75) == 0.25
+    assert ticket.further_tokens(1, 12.875) == 0.125
     outcome = made.end(ticket, Reason.COMPLETED, 14.0)
     assert (outcome.ttft_seconds, outcome.worst_tbt_seconds, outcome.duration_seconds) == (2.5, 0.25, 4.0)
     assert outcome.token_chunks == 4
@@ -173,9 +301,9 @@ def test_a_request_that_did_not_complete_is_not_good(reason):
 def test_one_slow_gap_makes_a_request_bad():
     made = decider(endpoint("a"))
     ticket = placed(made, slo=Slo(tbt_seconds=0.1))
-    made.first_byte(ticket, 1.0)
+    ticket.first_token(1.0)
     for now in (1.05, 1.25, 1.3):
-        made.progress(ticket, 1, now)
+        ticket.further_tokens(1, now)
     assert not made.end(ticket, Reason.COMPLETED, 1.3).good
 
 
