@@ -17,7 +17,7 @@ import uvloop
 from pydantic import ValidationError
 
 from fairlead_router.app import admin_app
-from fairlead_router.config import PolicyName, RouterConfig, StaticEndpoint, one_line
+from fairlead_router.config import AccessLog, PolicyName, RouterConfig, StaticEndpoint, one_line
 from fairlead_router.contract import ADMIN_PORT, DATA_PORT
 from fairlead_router.data_path import DataPath
 from fairlead_router.discovery.static import StaticDiscovery
@@ -65,7 +65,8 @@ class Options:
 
     def override(self, config: RouterConfig) -> RouterConfig:
         """Return the configuration with what the command line says instead."""
-        said = {"policy": self.policy, "endpoints": self.endpoints}
+        access_log = AccessLog() if self.access_log and config.access_log is None else None
+        said = {"policy": self.policy, "endpoints": self.endpoints, "access_log": access_log}
         return config.model_copy(update={name: value for name, value in said.items() if value is not None})
 
 
@@ -134,7 +135,7 @@ def parse_endpoints(text: str) -> tuple[StaticEndpoint, ...]:
     default="info",
     help="Least severe messages to log, on stderr.",
 )
-@click.option("--access-log/--no-access-log", default=False, help="Log a line for every relayed request.")
+@click.option("--access-log", is_flag=True, help="Log a line of JSON for every request, on stdout.")
 def main(log_level: str, namespace: str | None, **flags: Any) -> None:
     """Route OpenAI requests to the engines of one pool.
 
@@ -192,7 +193,7 @@ def _own_namespace() -> str:
 async def _run(options: Options, config: RouterConfig, listeners: tuple[socket.socket, ...]) -> None:
     router = Router(config)
     discover = await _in_kubernetes(options, options.pool) if options.pool else _static(options, config)
-    data_path = DataPath(router, random=Random(), access_log=options.access_log)  # noqa: S311 - ids, not secrets
+    data_path = DataPath(router, random=Random())  # noqa: S311 - ids, not secrets
     async with data_path, asyncio.TaskGroup() as tasks:
         discovery = tasks.create_task(discover(router, data_path.pool))
         data, admin = listeners

@@ -11,7 +11,9 @@ from random import Random
 from fairlead_router.config import RouterConfig, Timeouts, one_line, seconds
 from fairlead_router.contract import EndpointState, Reason
 from fairlead_router.decisions.decider import Decider
+from fairlead_router.decisions.breaker import BreakerSettings
 from fairlead_router.decisions.policies import POLICIES
+from fairlead_router.decisions.retry import RetryPolicy, RetrySettings
 from fairlead_router.decisions.types import EndpointView, Slo
 from fairlead_router.edge.limits import EdgeLimits
 from fairlead_router.errors import RequestError
@@ -61,17 +63,31 @@ class Router:
         """Whom to let in; nobody before the keys have been read."""
         self.ready = asyncio.Event()
         """Set once, when the router has become ready."""
+        self.followers: list[Callable[[RouterConfig], None]] = []
+        """Told of every new configuration before it is used; a ValueError refuses it."""
         self._random = random or Random()  # noqa: S311 - spreads load, guards nothing
         self._use(config)
-        self.decider = Decider(POLICIES[config.policy](self._random))
+        self.decider = Decider(POLICIES[config.policy](self._random), _breaker(config))
+        self.retries = RetryPolicy(_retries(config), self._random)
         self.telemetry = Telemetry(config, self.endpoints)
 
     def apply(self, config: RouterConfig) -> None:
-        """Follow a configuration from the next request on."""
+        """Follow a configuration from the next request on.
+
+        Raises
+        ------
+        ValueError
+            Something that it asks for cannot be had; the last configuration stays.
+
+        """
         if config == self.config and self.config_loaded:
             return
+        for follow in self.followers:
+            follow(config)
         if config.policy != self.config.policy:
             self.decider.set_policy(POLICIES[config.policy](self._random))
+        self.decider.set_breaker(_breaker(config))
+        self.retries.use(_retries(config))
         self._use(config)
         if self.telemetry.apply(config):
             logger.warning("the limits of the classes changed: TTFT and TBT histograms start anew with other buckets")
@@ -168,3 +184,11 @@ class Router:
         self.slos = {
             c.name: Slo(seconds(c.ttft) if c.ttft else None, seconds(c.tbt) if c.tbt else None) for c in config.classes
         }
+
+
+def _breaker(config: RouterConfig) -> BreakerSettings:
+    return BreakerSettings(config.breaker.failures, seconds(config.breaker.open_for))
+
+
+def _retries(config: RouterConfig) -> RetrySettings:
+    return RetrySettings(config.retries.attempts, config.retries.budget, seconds(config.retries.backoff))

@@ -13,10 +13,10 @@ from fairlead_router.edge.handler import Handler
 from fairlead_router.edge.limits import EdgeLimits
 from fairlead_router.edge.response import Response
 from fairlead_router.edge.target import Target, target_of
-from fairlead_router.errors import RequestError
+from fairlead_router.errors import ErrorShape, RequestError
 from fairlead_router.http1.requests import RequestHead
 from fairlead_router.identity.keys import ANYONE
-from fairlead_router.relay.headers import request_id_of
+from fairlead_router.relay.headers import find, request_id_of
 from fairlead_router.relay.inbound import Admitted, JsonRequest, UploadRequest, too_large
 from fairlead_router.relay.outbound import Uploader
 from fairlead_router.relay.routes import PASSTHROUGH, ROUTES, Body, Route
@@ -28,8 +28,6 @@ PUBLIC_PATHS: Final = frozenset({"/health", "/ready"})
 _RELAYED: Final = {path.encode("ascii"): Target(path) for path in ROUTES}
 """Targets that are spelled as they should be, which is nearly all."""
 _REQUEST_ID: Final = Header.REQUEST_ID.encode()
-_UNKNOWN_CLASS: Final = ""
-"""Label `class` of a request that was refused before its class was known."""
 
 
 class Edge:
@@ -98,14 +96,21 @@ class Edge:
         upload.start()
         return upload
 
-    def refused(self, response: Response, error: RequestError, head: RequestHead | None = None) -> None:
-        """Answer a request that was not let in."""
-        self._services.telemetry.rejected(_UNKNOWN_CLASS, error.reason)
+    def refused(self, response: Response, error: RequestError, head: RequestHead | None) -> None:
+        """Answer a request that was not let in; without a `head` it was none."""
         request_id = request_id_of(head.headers if head else (), self._services.random)
-        response.fail(error, [(_REQUEST_ID, f"{request_id}@{self.router.replica}".encode())])
+        shape = _shape_for(head)
+        response.fail(error, [(_REQUEST_ID, f"{request_id}@{self.router.replica}".encode())], shape)
+        self._services.refused(error.reason, response, head, request_id)
 
     def _route(self, path: str) -> Route | None:
         route = ROUTES.get(path)
         if route is None and self.router.config.passthrough and path.startswith("/v1/") and path != "/v1/models":
             return PASSTHROUGH
         return route
+
+
+def _shape_for(head: RequestHead | None) -> ErrorShape:
+    """Return the shape of errors that a client understands which sends this."""
+    speaks_anthropic = head is not None and find(head.headers, b"anthropic-version") is not None
+    return ErrorShape.ANTHROPIC if speaks_anthropic else ErrorShape.OPENAI

@@ -42,6 +42,7 @@ class EdgeProtocol(asyncio.Protocol):
         "_edge",
         "_events",
         "_handler",
+        "_head",
         "_holding",
         "_loop",
         "_parser",
@@ -60,6 +61,7 @@ class EdgeProtocol(asyncio.Protocol):
         self._loop = edge.loop
         self._parser = RequestParser(edge.limits.header_bytes)
         self._events: deque[RequestEvent] = deque()
+        self._head: RequestHead | None = None  # of the current or last request
         self._handler: Handler | None = None
         self._response: Response | None = None
         self._receiving = False  # the body of the current request
@@ -128,10 +130,6 @@ class EdgeProtocol(asyncio.Protocol):
             self._close()
 
     # What the handler and its response call.
-
-    def send(self, data: bytes) -> None:
-        """Send bytes of the answer."""
-        self.transport.write(data)
 
     def answer_ended(self, *, keep_alive: bool) -> None:
         """Take the next request, or close."""
@@ -238,9 +236,12 @@ class EdgeProtocol(asyncio.Protocol):
 
     def _begin(self, head: RequestHead) -> None:
         edge = self._edge
+        self._head = head
         self._receiving = self._answering = True
         keep_alive = head.keep_alive and not edge.stopping
-        response = self._response = Response(self, version=head.version, method=head.method, keep_alive=keep_alive)
+        response = self._response = Response(
+            self, self.transport.write, version=head.version, method=head.method, keep_alive=keep_alive
+        )
         now = self._loop.time()
         self._total_at = now + edge.router.limits.total
         self.deadline = min(self._total_at, now + edge.limits.body_timeout)
@@ -260,12 +261,14 @@ class EdgeProtocol(asyncio.Protocol):
             return
         response = self._response
         if response is None:
-            response = self._response = Response(self, version="1.1", method="GET", keep_alive=False)
+            response = self._response = Response(
+                self, self.transport.write, version="1.1", method="GET", keep_alive=False
+            )
             self._answering = self._receiving = True
         if response.started:  # it has ended, and this is what came behind it
             self._close()
         else:
-            self._edge.refused(response, error)
+            self._edge.refused(response, error, self._head)
 
     def _linger(self) -> None:
         """Close, but read on for a while: closing with bytes unread would reset the answer away."""

@@ -1,6 +1,6 @@
 """One answer to a client: begun at most once, ended exactly once, framed exactly."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import Protocol
 
@@ -13,10 +13,6 @@ LAST_CHUNK = b"0\r\n\r\n"
 
 class Sink(Protocol):
     """Where an answer goes: a client's connection."""
-
-    def send(self, data: bytes) -> None:
-        """Send bytes as they are."""
-        ...
 
     def answer_ended(self, *, keep_alive: bool) -> None:
         """Take the next request, or close the connection where the answer's end is the connection's."""
@@ -39,6 +35,7 @@ class Response:
         "_keep_alive",
         "_keep_alive_if_refused",
         "_left",
+        "_send",
         "_sink",
         "ended",
         "sent_bytes",
@@ -46,8 +43,11 @@ class Response:
         "status",
     )
 
-    def __init__(self, sink: Sink, *, version: str, method: str, keep_alive: bool) -> None:
+    def __init__(
+        self, sink: Sink, send: Callable[[bytes], None], *, version: str, method: str, keep_alive: bool
+    ) -> None:
         self._sink = sink
+        self._send = send
         self._http_1_1 = version == "1.1"
         self._is_head = method == "HEAD"
         self._keep_alive = keep_alive
@@ -102,9 +102,9 @@ class Response:
         head, self._head = self._head, b""
         if data and self._has_body:
             self.sent_bytes += len(data)
-            self._sink.send(head + self._framed(data) if head else self._framed(data))
+            self._send(head + self._framed(data) if head else self._framed(data))
         elif head:
-            self._sink.send(head)
+            self._send(head)
 
     def end(self, data: bytes = b"") -> None:
         """Send the last bytes of the body, and end the answer.
@@ -119,12 +119,12 @@ class Response:
             if self._chunked:
                 body += LAST_CHUNK
             if head or body:
-                self._sink.send(head + body)
+                self._send(head + body)
             if self._left:
                 self._sink.break_off()
                 return
         elif head:
-            self._sink.send(head)
+            self._send(head)
         self._sink.answer_ended(keep_alive=self._keep_alive)
 
     def fail(

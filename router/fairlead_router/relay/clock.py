@@ -1,31 +1,33 @@
 """Time the chunks of one stream that carry tokens."""
 
-from collections.abc import Callable
-
-from fairlead_router.decisions.decider import Decider
 from fairlead_router.decisions.types import Ticket
+from fairlead_router.router import Router
 from fairlead_router.telemetry import StreamMeters
+from fairlead_router.tracing import Trace
 
 
 class StreamClock:
     """For the ledger and the histograms alike: TTFT once, then every gap."""
 
-    __slots__ = ("_begun", "_clock", "_decider", "_meters", "_ticket")
+    __slots__ = ("_begun", "_clock", "_decider", "_meters", "_ticket", "_trace")
 
-    def __init__(self, clock: Callable[[], float], decider: Decider, ticket: Ticket, meters: StreamMeters) -> None:
-        self._clock = clock
-        self._decider = decider
+    def __init__(self, router: Router, ticket: Ticket, meters: StreamMeters, trace: Trace) -> None:
+        self._clock = router.clock
+        self._decider = router.decider
         self._ticket = ticket
         self._meters = meters
+        self._trace = trace
         self._begun = False
 
     def tokens(self, chunks: int) -> None:
         """Note `chunks` that arrived now and together."""
-        now = self._clock()
+        now, ticket = self._clock(), self._ticket
         if self._begun:
-            self._meters.gap(self._decider.progress(self._ticket, chunks, now), chunks)
+            self._meters.gap(ticket.further_tokens(chunks, now), chunks)
             return
         self._begun = True
-        self._meters.first(self._decider.first_byte(self._ticket, now))
+        self._meters.first(ticket.first_token(now))
+        self._decider.first_byte(ticket, now)
+        self._trace.first_token()
         if chunks > 1:
-            self._meters.gap(self._decider.progress(self._ticket, chunks - 1, now), chunks - 1)
+            self._meters.gap(ticket.further_tokens(chunks - 1, now), chunks - 1)

@@ -42,29 +42,25 @@ class Dialect:
     errors: ErrorShape = ErrorShape.OPENAI
 
 
-_TOKEN_FIELDS: Final = ("content", "reasoning_content", "reasoning", "tool_calls", "function_call", "refusal")
+_OTHER_TOKENS: Final = ("reasoning_content", "reasoning", "tool_calls", "function_call", "refusal")
 
 
 def _read_chat(event: Event) -> int:
     said = _FAILED if event.get("error") is not None else NOTHING
     choices = event.get("choices")
-    if not isinstance(choices, list):
+    if type(choices) is not list:
         return said
     for choice in choices:
-        if isinstance(choice, dict):
-            if choice.get("finish_reason"):
-                said |= _END
-            if _carries_tokens(choice):
-                said |= TOKENS
+        if type(choice) is not dict:
+            continue
+        if choice.get("finish_reason"):
+            said |= _END
+        delta = choice.get("delta")
+        if type(delta) is not dict:  # text of a completion; a chat's first chunk has a role and no content
+            said |= TOKENS if choice.get("text") else NOTHING
+        elif delta.get("content") or any(delta.get(field) for field in _OTHER_TOKENS):
+            said |= TOKENS
     return said
-
-
-def _carries_tokens(choice: Event) -> bool:
-    """Whether a choice has text, reasoning or a tool call; the first chat chunk has a role and no content."""
-    delta = choice.get("delta")
-    if isinstance(delta, dict):
-        return any(delta.get(field) for field in _TOKEN_FIELDS)
-    return bool(choice.get("text"))
 
 
 _RESPONSE_ENDS: Final = {

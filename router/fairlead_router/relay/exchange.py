@@ -11,25 +11,26 @@ with a connection that breaks: a client must never take a part for the whole.
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Concatenate, Final, ParamSpec
+from typing import TYPE_CHECKING, Concatenate, Final, ParamSpec
 
 from fairlead_router.contract import Header, Reason, RetryReason
 from fairlead_router.deadlines import NEVER
 from fairlead_router.decisions.types import Decision, Outcome, Placement, RequestView, Ticket
-from fairlead_router.edge.response import Response
 from fairlead_router.errors import RequestError
 from fairlead_router.http1.answers import AnswerHead
 from fairlead_router.relay.answers import Relayed, Stream, Whole, is_stream
 from fairlead_router.relay.clock import StreamClock
 from fairlead_router.relay.headers import to_client
 from fairlead_router.relay.outbound import Outbound
-from fairlead_router.relay.routes import Route
-from fairlead_router.relay.services import Services
 from fairlead_router.relay.sse import EventTooLargeError
 from fairlead_router.relay.usage import Usage
+from fairlead_router.tracing import Trace
 from fairlead_router.upstream.connection import EngineConnection
 from fairlead_router.upstream.errors import ClosedError, ConnectError, LostError, NotAnsweredError, UpstreamError
 from fairlead_router.upstream.pool import Connecting
+
+if TYPE_CHECKING:
+    from fairlead_router.relay.inbound import Admitted
 
 logger = logging.getLogger(__name__)
 
@@ -75,23 +76,21 @@ class Exchange:
     """Carries out one request; when it is `over`, its answer has ended and its place is given back."""
 
     __slots__ = (
-        "_connecting", "_connection", "_fresh", "_outbound", "_paused", "_relayed", "_response", "_retry", "_route", "_services",
-        "_silence", "_silence_reason", "_status", "_ticket", "_timer", "_total_at", "_tried", "deadline",
-        "endpoint_name", "outcome", "over", "request", "retries",
+        "_connecting", "_connection", "_fresh", "_outbound", "_paused", "_relayed", "_retry", "_services",
+        "_silence", "_silence_reason", "_status", "_ticket", "_time", "_timer", "_total_at", "_tried", "admitted", "deadline",
+        "endpoint_name", "outcome", "over", "request",
+        "response", "retries",
+        "trace",
     )  # fmt: skip
 
-    def __init__(
-        self,
-        services: Services,
-        route: Route,
-        request: RequestView,
-        outbound: Outbound,
-        response: Response,
-    ) -> None:
+    def __init__(self, admitted: "Admitted", request: RequestView, outbound: Outbound, trace: Trace) -> None:
+        services = admitted.services
+        self.admitted = admitted
+        self.request = request
+        self.trace = trace
+        self.response = admitted.response
         self._services = services
-        self._route = route
         self._outbound = outbound
-        self._response = response
         self._ticket: Ticket | None = None
         self._tried: frozenset[str] = frozenset()
         self._connecting: Connecting | None = None
@@ -102,11 +101,11 @@ class Exchange:
         self._relayed: Relayed | None = None
         self._status = 0  # the engine's, once it has answered
         self._paused = False
-        self._total_at = services.loop.time() + services.router.limits.total
+        self._time = services.loop.time
+        self._total_at = self._time() + services.router.limits.total
         self._silence = services.router.limits.total
         self._silence_reason = Reason.TOTAL_TIMEOUT
         self.deadline = self._total_at
-        self.request = request
         self.outcome: Outcome | None = None
         """How the last placement went; None while it runs and where there was none."""
         self.endpoint_name: str | None = None
@@ -167,16 +166,16 @@ class Exchange:
             return
         self._let_go()
         reason = error.reason
-        if not self._response.started:
-            self._response.fail(error, self.identity(), self._route.dialect.errors)
-        elif not self._response.ended:
+        if not self.response.started:
+            self.response.fail(error, self.identity(), self.admitted.route.dialect.errors)
+        elif not self.response.ended:
             reason = self._break_off(error) or reason
         self._finish(reason)
 
     def _break_off(self, error: RequestError) -> Reason | None:
         if self._relayed is not None:
             return self._relayed.break_off(error)
-        self._response.abort()
+        self.response.abort()
         return None
 
     def identity(self) -> list[tuple[bytes, bytes]]:
@@ -203,6 +202,7 @@ class Exchange:
         if isinstance(decision, Placement):
             self._ticket = decision.ticket
             self.endpoint_name = decision.ticket.endpoint.name
+            self.trace.placed(decision.ticket.endpoint)
             self._fresh = False
             self._count_retry()
             self._send()
@@ -256,7 +256,7 @@ class Exchange:
     def _again(self, reason: RetryReason, why: str) -> bool:
         """Place the request on another endpoint after a while; returns whether that may be done."""
         services = self._services
-        wait = services.retry_wait(self.retries) if self._outbound.repeatable else None
+        wait = services.router.retries.next(self.retries) if self._outbound.repeatable else None
         if wait is None:
             return False
         self.retries += 1
@@ -270,6 +270,7 @@ class Exchange:
             reason, why = self._retry
             self._retry = None
             self._services.telemetry.retried(reason)
+            self.trace.retried(reason)
             logger.warning("request %s is sent elsewhere: %s", self.request.request_id, why)
 
     @guarded
@@ -287,17 +288,18 @@ class Exchange:
         placed = _PLACED if head.status < 300 else _ENGINE_ERROR
         headers = [*to_client(head.headers), *self.identity(), placed]
         if is_stream(head):
-            self._relayed = Stream(head, self._response, headers, self._route.dialect, self._stream_clock())
+            self._relayed = Stream(head, self.response, headers, self.admitted.route.dialect, self._stream_clock())
         else:
-            self._relayed = Whole(head, self._response, headers)
+            self._relayed = Whole(head, self.response, headers)
 
     def answer_data(self, data: bytes) -> None:
         relayed = self._relayed
         if relayed is None:
             raise AssertionError("a body without a head")
-        self._silence_reason = Reason.INTER_TOKEN_TIMEOUT
-        self._silence = self._services.router.limits.inter_token
-        self._wait()
+        if self._silence_reason is not Reason.INTER_TOKEN_TIMEOUT:
+            self._limit_silence(self._services.router.limits.inter_token, Reason.INTER_TOKEN_TIMEOUT)
+        elif not self._paused:
+            self.deadline = min(self._total_at, self._time() + self._silence)
         try:
             relayed.data(data)
         except EventTooLargeError as error:
@@ -344,8 +346,8 @@ class Exchange:
         if self._connection is not None:
             self._connection.abandon()
             self._connection = None
-        self._status = 0
         self._end_ticket(Reason.ENGINE_UNREACHABLE)
+        self._status = 0
         return True
 
     def _stream_clock(self) -> StreamClock:
@@ -353,7 +355,7 @@ class Exchange:
         if ticket is None:
             raise AssertionError("an answer without a place")
         meters = services.telemetry.stream(self.request, ticket.endpoint.name)
-        return StreamClock(services.router.clock, services.router.decider, ticket, meters)
+        return StreamClock(services.router, ticket, meters, self.trace)
 
     # Time, and the end.
 
@@ -364,7 +366,7 @@ class Exchange:
     def _wait(self) -> None:
         """Wait for the engine from now on."""
         if not self._paused:
-            self.deadline = min(self._total_at, self._services.loop.time() + self._silence)
+            self.deadline = min(self._total_at, self._time() + self._silence)
 
     def _let_go(self) -> None:
         """Give up whatever the request waits for."""

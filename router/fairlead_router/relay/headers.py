@@ -48,9 +48,9 @@ def to_engine(headers: RawHeaders, dropped: frozenset[bytes]) -> list[tuple[byte
 
 
 @cache
-def not_to_engine(of_caller: frozenset[bytes]) -> frozenset[bytes]:
-    """Return all names that must not go to an engine; `of_caller` are those that depend on who asks."""
-    return NOT_TO_ENGINE | of_caller
+def not_to_engine(of_caller: frozenset[bytes], of_tracer: frozenset[bytes]) -> frozenset[bytes]:
+    """Return all names that must not go to an engine: also those that depend on who asks, and on who traces."""
+    return NOT_TO_ENGINE | of_caller | of_tracer
 
 
 def to_client(headers: RawHeaders) -> list[tuple[bytes, bytes]]:

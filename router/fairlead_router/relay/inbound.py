@@ -17,6 +17,7 @@ from fairlead_router.relay.headers import find, not_to_engine, request_id_of, to
 from fairlead_router.relay.outbound import Collected, Head, Streamed, Uploader
 from fairlead_router.relay.routes import Route
 from fairlead_router.relay.services import Services
+from fairlead_router.tracing import Trace
 
 INLINE_BYTES: Final = 256 * 1024
 """A larger body takes longer than a millisecond to read, and is read by another thread."""
@@ -82,23 +83,31 @@ class Admitted:
             prompt_bytes=prompt_bytes,
         )
 
-    def outbound_head(self, framing: tuple[bytes, bytes] | None) -> Head:
+    def begin_trace(self, view: RequestView) -> Trace:
+        """Begin the trace of the request, as of its arrival."""
+        services, head = self.services, self.head
+        seconds_ago = services.router.clock() - self.arrived_at
+        return services.tracer.begin(head.headers, head.method, self.target.path, view, seconds_ago)
+
+    def outbound_head(self, trace: Trace, framing: tuple[bytes, bytes] | None) -> Head:
         """Return the head that goes to the engine."""
-        dropped = not_to_engine(self.services.router.gate.dropped(self.caller))
+        services = self.services
+        dropped = not_to_engine(services.router.gate.dropped(self.caller), services.tracer.replaces)
         fields = to_engine(self.head.headers, dropped)
+        fields.extend(trace.headers_out())
         fields.append((_REQUEST_ID, self.request_id.encode()))
         if framing is not None:
             fields.append(framing)
         return Head(self.head.method, self.target.line, fields)
 
     def refuse(self, error: RequestError) -> None:
-        """Answer with an error, and count it."""
-        self.services.telemetry.rejected(self.service_class, error.reason)
+        """Answer with an error, and account for it."""
         if self.response.started:
             self.response.abort()
-            return
-        identity = (_REQUEST_ID, f"{self.request_id}@{self.services.router.replica}".encode())
-        self.response.fail(error, [identity], self.route.dialect.errors)
+        else:
+            identity = (_REQUEST_ID, f"{self.request_id}@{self.services.router.replica}".encode())
+            self.response.fail(error, [identity], self.route.dialect.errors)
+        self.services.not_placed(self, error.reason)
 
 
 class JsonRequest:
@@ -163,7 +172,7 @@ class JsonRequest:
             self._exchange.client_gone()
         elif not self._over:
             self._let_go()
-            self._admitted.services.telemetry.rejected(self._admitted.service_class, Reason.CLIENT_DISCONNECTED)
+            self._admitted.services.not_placed(self._admitted, Reason.CLIENT_DISCONNECTED)
 
     def _take(self, body: bytes, read: Callable[[], Asked]) -> None:
         """Carry out a request whose body is there."""
@@ -178,9 +187,10 @@ class JsonRequest:
         except RequestError as error:
             self.fail(error)
             return
-        head = admitted.outbound_head((_LENGTH, str(len(body)).encode()))
-        outbound = Collected(head, body, self._release)
-        exchange = Exchange(services, admitted.route, admitted.view(asked, len(body)), outbound, admitted.response)
+        view = admitted.view(asked, len(body))
+        trace = admitted.begin_trace(view)
+        head = admitted.outbound_head(trace, (_LENGTH, b"%d" % len(body)))
+        exchange = Exchange(admitted, view, Collected(head, body, self._release), trace)
         self._exchange = exchange
         exchange.start()
 
@@ -212,10 +222,11 @@ class UploadRequest:
         has_body = admitted.head.method in {"POST", "PUT", "PATCH"} or length != 0
         self._limit = admitted.services.router.config.limits.body_bytes
         self._size = 0
-        outbound_head = admitted.outbound_head(framing if has_body else None)
-        self._outbound = Streamed(outbound_head, client, chunked=length is None)
         view = admitted.view(Asked("", streamed=False), length or 0)
-        self._exchange = Exchange(admitted.services, admitted.route, view, self._outbound, admitted.response)
+        trace = admitted.begin_trace(view)
+        outbound_head = admitted.outbound_head(trace, framing if has_body else None)
+        self._outbound = Streamed(outbound_head, client, chunked=length is None)
+        self._exchange = Exchange(admitted, view, self._outbound, trace)
 
     def start(self) -> None:
         """Place the request."""

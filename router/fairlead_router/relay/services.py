@@ -1,61 +1,54 @@
 """What all relayed requests of a process share, and the account of those that run."""
 
 import asyncio
-import logging
+import time
 from collections.abc import Callable, Set
 from random import Random
-from typing import Protocol
+from typing import TYPE_CHECKING, Final
 
+from fairlead_router.access_log import AccessLog, AccessRecord
 from fairlead_router.contract import Reason
-from fairlead_router.deadlines import Deadlines, Timed
+from fairlead_router.deadlines import Deadlines
 from fairlead_router.decisions.types import Decision, Outcome, RequestView, Ticket
-from fairlead_router.relay.usage import Usage
+from fairlead_router.edge.response import Response
+from fairlead_router.http1.requests import RequestHead
 from fairlead_router.router import Router
+from fairlead_router.tracing import NoTracer, Tracer
 from fairlead_router.upstream.pool import Pool
 
-access_logger = logging.getLogger("fairlead_router.access")
+if TYPE_CHECKING:
+    from fairlead_router.relay.exchange import Exchange
+    from fairlead_router.relay.inbound import Admitted
 
-
-class Running(Timed, Protocol):
-    """A relayed request, as far as the account goes."""
-
-    request: RequestView
-    outcome: Outcome | None
-    endpoint_name: str | None
-
-    @property
-    def usage(self) -> Usage | None: ...  # noqa: D102 - token counts, where the engine reported them
-    @property
-    def status(self) -> int: ...  # noqa: D102 - the engine's; 0 before it has answered
-    def interrupt(self, reason: Reason) -> None: ...  # noqa: D102 - end it
+UNKNOWN_CLASS: Final = ""
+"""Label `class` of a request that was refused before its class was known."""
 
 
 class Services:
     """One per event loop."""
 
-    def __init__(self, router: Router, pool: Pool, deadlines: Deadlines, *, random: Random, access_log: bool) -> None:
+    def __init__(
+        self, router: Router, pool: Pool, deadlines: Deadlines, access_log: AccessLog, *, random: Random
+    ) -> None:
         self.router = router
         self.telemetry = router.telemetry
         self.pool = pool
         self.loop = asyncio.get_running_loop()
         self.random = random
+        self.access_log = access_log
+        self.tracer: Tracer = NoTracer()
         self.buffered_bytes = 0
         """Bodies of requests that are held, of all requests together."""
         self.idle = asyncio.Event()
         """Set while no request is being relayed."""
         self.idle.set()
-        self._deadlines = deadlines
-        self._running: set[Running] = set()
-        self._access_log = access_log
-
-    @property
-    def running(self) -> int:
+        self.running: set[Exchange] = set()
         """Requests that are being relayed."""
-        return len(self._running)
+        self._deadlines = deadlines
 
     def interrupt_all(self) -> None:
         """End every running request: the router cannot wait for it."""
-        for exchange in tuple(self._running):
+        for exchange in tuple(self.running):
             exchange.interrupt(Reason.SHUTTING_DOWN)
 
     def place(self, request: RequestView, tried: Set[str], decided: Callable[[Decision], None]) -> None:
@@ -64,28 +57,80 @@ class Services:
 
     def end(self, ticket: Ticket, reason: Reason, status: int) -> Outcome:
         """Give a place back; `status` is the engine's, 0 where it has not answered."""
-        return self.router.decider.end(ticket, reason, self.router.clock())
+        return self.router.decider.end(ticket, reason, self.router.clock(), status)
 
-    def retry_wait(self, retries: int) -> float | None:
-        """Return the seconds to wait before another retry, or None where there must be none."""
-        return 0.0 if retries + 1 < self.router.config.retries.attempts else None
-
-    def began(self, exchange: Running) -> None:
+    def began(self, exchange: "Exchange") -> None:
         """Note a request that is valid and will be placed if possible."""
         self.telemetry.offered(exchange.request.service_class)
-        self._running.add(exchange)
+        self.router.retries.requested()
+        self.running.add(exchange)
         self._deadlines.add(exchange)
         self.idle.clear()
 
-    def ended(self, exchange: Running, reason: Reason) -> None:
+    def ended(self, exchange: "Exchange", reason: Reason) -> None:
         """Account for a request that has ended."""
-        self._running.discard(exchange)
+        self.running.discard(exchange)
         self._deadlines.discard(exchange)
-        if not self._running:
+        if not self.running:
             self.idle.set()
-        request, outcome = exchange.request, exchange.outcome
+        outcome = exchange.outcome
         if outcome is None:
-            self.telemetry.rejected(request.service_class, reason)
+            self.telemetry.rejected(exchange.request.service_class, reason)
         else:
-            known = 0 < exchange.status < 300
-            self.telemetry.ended(request, outcome, exchange.usage, known_model=known)
+            self.telemetry.ended(exchange.request, outcome, exchange.usage, known_model=0 < exchange.status < 300)
+        exchange.trace.end(reason, exchange.response.status, outcome, exchange.usage)
+        if self.access_log.wants(reason):
+            self.access_log.write(_record_of(exchange, reason, self.router.clock()))
+
+    def refused(self, reason: Reason, response: Response, head: RequestHead | None, request_id: str) -> None:
+        """Account for a request that was not let in."""
+        self.telemetry.rejected(UNKNOWN_CLASS, reason)
+        if self.access_log.wants(reason):
+            method, path = (head.method, head.target.decode("latin-1")) if head else ("", "")
+            self.access_log.write(
+                AccessRecord(time.time(), request_id, method, path, response.status, reason, seconds=0.0)
+            )
+
+    def not_placed(self, admitted: "Admitted", reason: Reason) -> None:
+        """Account for a request that was let in, and whose body was not what it should be."""
+        self.telemetry.rejected(admitted.service_class, reason)
+        if self.access_log.wants(reason):
+            self.access_log.write(
+                AccessRecord(
+                    time=time.time(),
+                    request_id=admitted.request_id,
+                    method=admitted.head.method,
+                    path=admitted.target.path,
+                    status=admitted.response.status,
+                    reason=reason,
+                    seconds=self.router.clock() - admitted.arrived_at,
+                    service_class=admitted.service_class,
+                    tenant=admitted.caller.tenant,
+                    key=admitted.caller.name,
+                )
+            )
+
+
+def _record_of(exchange: "Exchange", reason: Reason, now: float) -> AccessRecord:
+    request, outcome, usage, admitted = exchange.request, exchange.outcome, exchange.usage, exchange.admitted
+    return AccessRecord(
+        time=time.time(),
+        request_id=request.request_id,
+        method=admitted.head.method,
+        path=admitted.target.path,
+        status=exchange.response.status,
+        reason=reason,
+        seconds=now - request.arrived_at,
+        service_class=request.service_class,
+        model=request.model or None,
+        tenant=admitted.caller.tenant,
+        key=admitted.caller.name,
+        endpoint=exchange.endpoint_name,
+        ttft_seconds=outcome.ttft_seconds if outcome else None,
+        tokens_in=usage.prompt_tokens if usage else None,
+        tokens_out=usage.output_tokens if usage else (outcome.token_chunks or None if outcome else None),
+        bytes_in=request.prompt_bytes,
+        bytes_out=exchange.response.sent_bytes,
+        retries=exchange.retries,
+        trace_id=exchange.trace.trace_id or None,
+    )

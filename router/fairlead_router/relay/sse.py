@@ -61,13 +61,19 @@ class SseObserver:
             An event does not end within `MAX_EVENT_BYTES`.
 
         """
-        if data[-2:] == b"\n\n" and not self._tail and data.count(b"\n") == 2 and b"\r" not in data:
-            return data, self._observe(data[:-2])  # one event, one read: nearly always
+        if (
+            data[:6] == b"data: "
+            and data[-2:] == b"\n\n"
+            and not self._tail
+            and data.count(b"\n") == 2
+            and b"\r" not in data
+        ):
+            return data, self._observe(data[6:-2])  # one event, one read: nearly always
         scanned = max(0, len(self._tail) - 2)  # an end of event may straddle the two reads
         data = self._tail + data if self._tail else data
         token_events = start = 0
         for match in _EVENT_END.finditer(data, scanned):
-            token_events += self._observe(data[start : match.start()])
+            token_events += self._observe(_data_of(data[start : match.start()]))
             start = match.end()
         self._tail = data[start:]
         if len(self._tail) > MAX_EVENT_BYTES:
@@ -77,12 +83,11 @@ class SseObserver:
     def flush(self) -> tuple[bytes, int]:
         """Take the end of the body: an event without its blank line is passed on only if the answer is complete."""
         tail, self._tail = self._tail, b""
-        token_events = self._observe(tail)
+        token_events = self._observe(_data_of(tail))
         return (tail if self.complete else b""), token_events
 
-    def _observe(self, event: bytes) -> int:
-        """Read one event; says whether it carries tokens, as 1 or 0."""
-        data = _data_of(event)
+    def _observe(self, data: bytes) -> int:
+        """Read the data of one event; says whether it carries tokens, as 1 or 0."""
         if not data:
             return 0
         if data == b"[DONE]":
@@ -102,7 +107,5 @@ class SseObserver:
 
 
 def _data_of(event: bytes) -> bytes:
-    if event.startswith(b"data: ") and b"\n" not in event and b"\r" not in event:
-        return event[6:]
     lines = [line[5:].removeprefix(b" ") for line in event.splitlines() if line.startswith(b"data:")]
     return b"\n".join(lines)
