@@ -142,6 +142,7 @@ class Metric(StrEnum):
     DISCOVERY_CONNECTED = "fairlead_router_discovery_connected"
     CONFIG_ERRORS = "fairlead_router_config_errors"
     BUILD_INFO = "fairlead_router_build_info"
+    ENDPOINT_BREAKER = "fairlead_router_endpoint_breaker"
     ENDPOINT_TTFT = "fairlead_router_endpoint_ttft_seconds"
     ENDPOINT_TBT = "fairlead_router_endpoint_tbt_seconds"
     CLIENT_CONNECTIONS = "fairlead_router_client_connections"

@@ -52,6 +52,9 @@ DECLARATIONS: Mapping[Metric, Declaration] = {
     Metric.BUFFERED_BYTES: Declaration(Kind.GAUGE, "Bodies of requests that are held, in bytes.", ("pool",)),
     Metric.IN_FLIGHT: Declaration(Kind.GAUGE, "Requests placed and not ended.", _BY_ENDPOINT),
     Metric.ENDPOINT_STATE: Declaration(Kind.GAUGE, "1 for the state an endpoint is in.", ("pool", "endpoint", "state")),
+    Metric.ENDPOINT_BREAKER: Declaration(
+        Kind.GAUGE, "1 for the state of an endpoint's circuit breaker.", ("pool", "endpoint", "state")
+    ),
     Metric.DISCOVERY_CONNECTED: Declaration(Kind.GAUGE, "0 while discovery works with its last view.", ("pool",)),
     Metric.BUILD_INFO: Declaration(Kind.GAUGE, "Always 1; the version is the label.", ("version",)),
 }

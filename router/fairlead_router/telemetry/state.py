@@ -4,7 +4,7 @@ from collections import Counter as Tally
 from collections.abc import Iterable
 from importlib.metadata import version
 
-from fairlead_router.contract import EndpointState, Metric
+from fairlead_router.contract import BreakerState, EndpointState, Metric
 from fairlead_router.decisions.types import EndpointView
 from fairlead_router.telemetry.snapshot import Snapshot, series
 
@@ -13,25 +13,33 @@ _VERSION = version("fairlead")
 
 def state_of(pool: str, endpoints: Iterable[EndpointView], *, discovery_connected: bool) -> Snapshot:
     """Describe the endpoints, discovery and the build."""
-    running, states = _by_name(endpoints)
+    running, shown = _by_name(endpoints)
     return {
-        Metric.IN_FLIGHT.value: series(((pool, name), (running[name],)) for name in states),
+        Metric.IN_FLIGHT.value: series(((pool, name), (running[name],)) for name in shown),
         Metric.ENDPOINT_STATE.value: series(
-            ((pool, name, each), (float(current is each),))
-            for name, current in states.items()
+            ((pool, name, each), (float(endpoint.state is each),))
+            for name, endpoint in shown.items()
             for each in EndpointState
+        ),
+        Metric.ENDPOINT_BREAKER.value: series(
+            ((pool, name, each), (float(endpoint.breaker is each),))
+            for name, endpoint in shown.items()
+            for each in BreakerState
         ),
         Metric.DISCOVERY_CONNECTED.value: series([((pool,), (float(discovery_connected),))]),
         Metric.BUILD_INFO.value: series([((_VERSION,), (1.0,))]),
     }
 
 
-def _by_name(endpoints: Iterable[EndpointView]) -> tuple[Tally[str], dict[str, EndpointState]]:
-    """Sum requests in flight, and find the state, by name; a pod that is gone may share its name with its successor."""
+def _by_name(endpoints: Iterable[EndpointView]) -> tuple[Tally[str], dict[str, EndpointView]]:
+    """Sum requests in flight, and find the endpoint, by name.
+
+    A pod that is gone may share its name with its successor, which is the one that is shown.
+    """
     running: Tally[str] = Tally()
-    states: dict[str, EndpointState] = {}
+    shown: dict[str, EndpointView] = {}
     for endpoint in endpoints:
         running[endpoint.name] += endpoint.in_flight
-        if endpoint.name not in states or endpoint.state is not EndpointState.GONE:
-            states[endpoint.name] = endpoint.state
-    return running, states
+        if endpoint.name not in shown or endpoint.state is not EndpointState.GONE:
+            shown[endpoint.name] = endpoint
+    return running, shown

@@ -19,6 +19,7 @@ from fairlead_operator.api.pool import parse_spec
 from fairlead_operator.contract import Metric as OperatorMetric
 from fairlead_operator.contract import Result
 from fairlead_operator.metrics import Metrics
+from fairlead_router.access_log import AccessRecord
 from fairlead_router.config import RouterConfig
 from fairlead_router.contract import Annotation, Component, EndpointState, Header, Label, Reason, RetryReason, Verdict
 from fairlead_router.contract import Metric as RouterMetric
@@ -61,6 +62,8 @@ TARGETS = re.findall(r"^([a-z][a-z0-9-]*):.*## ", (ROOT / "Makefile").read_text(
 
 API = (DOCS / "api.md", REFERENCE.FOLDER / "inferencepool.md")
 OPERATOR, ROUTER, ENGINE = DOCS / "operator.md", DOCS / "router.md", DOCS / "engine.md"
+OBSERVABILITY = DOCS / "observability.md"
+SPANS = (ROOT / "router" / "fairlead_router" / "otel.py").read_text()
 COMMANDS = REFERENCE.FOLDER / "commands.md"
 OWN_PAGES = {"fairlead-router": (ROUTER, "Flags of `fairlead-router`"), "fairlead-engine": (ENGINE, "Flags")}
 """Pages that explain a command's flags beside the generated reference."""
@@ -90,6 +93,19 @@ def test_a_metric_is_documented(metric: str) -> None:
 def test_every_metric_of_the_contracts_is_among_them() -> None:
     exposed_names = {name.removesuffix("_total") for name in METRICS}
     assert exposed_names == {metric.value for metric in (*RouterMetric, *OperatorMetric)}
+
+
+@pytest.mark.parametrize("field", json.loads(AccessRecord(0.0, "", "", "", 0, Reason.COMPLETED, 0.0).line()))
+def test_a_field_of_the_access_log_is_documented(field: str) -> None:
+    assert_has_a_line(field, OBSERVABILITY, section="The access log")
+
+
+@pytest.mark.parametrize(
+    "name", sorted(set(re.findall(r'"((?:gen_ai|http|url|server|error|fairlead)\.[a-z_.]+)"', SPANS)))
+)
+def test_an_attribute_of_a_span_is_documented(name: str) -> None:
+    if name != "fairlead.pool":  # of the resource
+        assert_has_a_line(name, OBSERVABILITY, section="Traces")
 
 
 @pytest.mark.parametrize("reason", list(Reason))

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from fairlead_router.config import RouterConfig, ServiceClass
-from fairlead_router.contract import TBT_BUCKETS, TTFT_BUCKETS, EndpointState, Metric, Reason, RetryReason
+from fairlead_router.contract import TBT_BUCKETS, TTFT_BUCKETS, BreakerState, EndpointState, Metric, Reason, RetryReason
 from fairlead_router.decisions.types import EndpointView, Outcome, RequestView
 from fairlead_router.relay.usage import Usage
 from fairlead_router.telemetry import MAX_LEARNT_MODELS, ModelNames, Telemetry
@@ -121,6 +121,15 @@ def test_a_pod_and_its_predecessor_of_the_same_name_share_one_series():
     text = Telemetry(CONFIG, lambda: shown).exposition().decode()
     assert text.count('fairlead_router_in_flight{endpoint="chat-0",pool="p"} 3.0') == 1
     assert 'fairlead_router_endpoint_state{endpoint="chat-0",pool="p",state="ready"} 1.0' in text
+
+
+def test_the_state_of_an_endpoint_s_breaker_is_shown():
+    text = telemetry(CONFIG, replace(ENGINE, breaker=BreakerState.HALF_OPEN)).exposition().decode()
+    lines = {line for line in text.splitlines() if line.startswith("fairlead_router_endpoint_breaker{")}
+    assert lines == {
+        f'fairlead_router_endpoint_breaker{{endpoint="one",pool="p",state="{state}"}} {value}'
+        for state, value in (("closed", 0.0), ("open", 0.0), ("half_open", 1.0))
+    }
 
 
 def test_every_metric_of_the_contract_is_exposed():
