@@ -16,7 +16,7 @@ from fairlead_router.edge.target import Target, target_of
 from fairlead_router.errors import ErrorShape, RequestError
 from fairlead_router.http1.requests import RequestHead
 from fairlead_router.identity.keys import ANYONE
-from fairlead_router.relay.headers import find, request_id_of
+from fairlead_router.relay.headers import request_id_of
 from fairlead_router.relay.inbound import Admitted, JsonRequest, UploadRequest, too_large
 from fairlead_router.relay.outbound import Uploader
 from fairlead_router.relay.routes import PASSTHROUGH, ROUTES, Body, Route
@@ -98,7 +98,7 @@ class Edge:
 
     def refused(self, response: Response, error: RequestError, head: RequestHead | None) -> None:
         """Answer a request that was not let in; without a `head` it was none."""
-        request_id = request_id_of(head.headers if head else (), self._services.random)
+        request_id = request_id_of(head.first if head else {}, self._services.random)
         shape = _shape_for(head)
         response.fail(error, [(_REQUEST_ID, f"{request_id}@{self.router.replica}".encode())], shape)
         self._services.refused(error.reason, response, head, request_id)
@@ -112,5 +112,5 @@ class Edge:
 
 def _shape_for(head: RequestHead | None) -> ErrorShape:
     """Return the shape of errors that a client understands which sends this."""
-    speaks_anthropic = head is not None and find(head.headers, b"anthropic-version") is not None
+    speaks_anthropic = head is not None and b"anthropic-version" in head.first
     return ErrorShape.ANTHROPIC if speaks_anthropic else ErrorShape.OPENAI

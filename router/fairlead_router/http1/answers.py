@@ -2,7 +2,16 @@
 
 import httptools
 
-from fairlead_router.http1.messages import END, MAX_FIELDS, End, HeadTooLargeError, HttpError, check_transfer_coding
+from fairlead_router.http1.messages import (
+    END,
+    MAX_FIELDS,
+    End,
+    HeadTooLargeError,
+    HttpError,
+    check_not_repeated,
+    check_transfer_coding,
+    first_values,
+)
 
 MAX_HEAD_BYTES = 64 * 1024
 """Of an engine's answer."""
@@ -11,12 +20,14 @@ MAX_HEAD_BYTES = 64 * 1024
 class AnswerHead:
     """Status and header fields of one answer."""
 
-    __slots__ = ("headers", "length", "status")
+    __slots__ = ("first", "headers", "length", "status")
 
     def __init__(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         self.status = status
         self.headers = headers
         """Names in lower case."""
+        self.first = first_values(headers)
+        """First value of every field by its name."""
         self.length: int | None = None
         """Length of the body where the engine announces it."""
 
@@ -107,14 +118,15 @@ class AnswerParser:
         head = AnswerHead(status, self._fields)
         if len(self._fields) > MAX_FIELDS:
             raise HeadTooLargeError(f"the head has more than {MAX_FIELDS} fields")
+        if len(head.first) != len(head.headers):
+            check_not_repeated(head.headers)
         framed = status in {204, 304}
-        for name, value in self._fields:
-            if name == b"content-length":
-                head.length = int(value)
-                framed = True
-            elif name == b"transfer-encoding":
-                check_transfer_coding(value)
-                framed = True
+        if (length := head.first.get(b"content-length")) is not None:
+            head.length = int(length)
+            framed = True
+        if (coding := head.first.get(b"transfer-encoding")) is not None:
+            check_transfer_coding(coding)
+            framed = True
         self._until_eof = not framed
         self._events.append(head)
 

@@ -48,3 +48,25 @@ def check_transfer_coding(value: bytes) -> None:
 def list_of(value: bytes) -> list[bytes]:
     """Split the value of a header that is a list, such as `connection`, in lower case."""
     return [token for token in (part.strip().lower() for part in value.split(b",")) if token]
+
+
+def check_not_repeated(fields: list[tuple[bytes, bytes]]) -> None:
+    """Refuse two of a field by which a message is framed or routed: two readers could choose differently.
+
+    Raises
+    ------
+    HttpError
+        There are two.
+
+    """
+    names = [name for name, _ in fields if name in _ONCE]
+    if len(set(names)) != len(names):
+        raise HttpError(f"one of {b', '.join(sorted(_ONCE)).decode()} is repeated")
+
+
+_ONCE: Final = frozenset({b"content-length", b"host", b"transfer-encoding"})
+
+
+def first_values(fields: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """Index header fields by name; of a name that comes several times, the first value counts."""
+    return dict(reversed(fields))

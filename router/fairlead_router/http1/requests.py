@@ -8,7 +8,6 @@ Nothing is done inside the parser's callbacks but to note events. httptools turn
 own error, and a fault of ours must not pass for one of the client's.
 """
 
-from collections.abc import Callable, Mapping
 from typing import Final
 
 import httptools
@@ -20,17 +19,20 @@ from fairlead_router.http1.messages import (
     HeadTooLargeError,
     HttpError,
     NotImplementedInHttpError,
+    check_not_repeated,
     check_transfer_coding,
+    first_values,
     list_of,
 )
 
+_ABOUT_THE_MESSAGE: Final = frozenset({b"content-length", b"transfer-encoding", b"connection", b"expect"})
 _BODY_FRAMING: Final = b"POST / HTTP/1.1\r\nhost: -\r\n%b\r\n\r\n"
 
 
 class RequestHead:
     """Method, target and header fields of one request."""
 
-    __slots__ = ("body_bytes", "expects_continue", "headers", "hosts", "keep_alive", "method", "target", "version")
+    __slots__ = ("body_bytes", "expects_continue", "first", "headers", "keep_alive", "method", "target", "version")
 
     def __init__(self, method: str, target: bytes, version: str, headers: list[tuple[bytes, bytes]]) -> None:
         self.method = method
@@ -44,7 +46,8 @@ class RequestHead:
         """Length of the body; None where it is chunked, and its length not known."""
         self.keep_alive = version == "1.1"
         self.expects_continue = False
-        self.hosts = 0
+        self.first = first_values(headers)
+        """First value of every field by its name."""
 
 
 RequestEvent = RequestHead | bytes | End | HttpError
@@ -123,6 +126,8 @@ class RequestParser:
         head = RequestHead(parser.get_method().decode(), self._target, parser.get_http_version(), self._fields)
         if len(head.headers) > MAX_FIELDS or (self._may_be_large and _size(head) > self._max_head_bytes):
             raise self._too_large()
+        if len(head.first) != len(head.headers):
+            check_not_repeated(head.headers)
         _read_fields(head)
         _check(head)
         if parser.should_upgrade():
@@ -168,52 +173,42 @@ def _size(head: RequestHead) -> int:
 
 
 def _read_fields(head: RequestHead) -> None:
-    """Note what the fields say about the message."""
-    for name, value in head.headers:
-        if name in _FRAMING_FIELDS:
-            _FRAMING_FIELDS[name](head, value)
+    """Note what the fields say about the message; llhttp has refused repeated lengths and transfer codings."""
+    first = head.first
+    if first.keys() & _ABOUT_THE_MESSAGE:
+        if (length := first.get(b"content-length")) is not None:
+            head.body_bytes = int(length)
+        if (coding := first.get(b"transfer-encoding")) is not None:
+            _check_coding(head, coding)
+        if b"connection" in first:
+            head.keep_alive = _keeps_alive(head)
+        if (expected := first.get(b"expect")) is not None:
+            _check_expect(head, expected)
 
 
-def _host(head: RequestHead, _value: bytes) -> None:
-    head.hosts += 1
-
-
-def _content_length(head: RequestHead, value: bytes) -> None:
-    head.body_bytes = int(value)
-
-
-def _transfer_encoding(head: RequestHead, value: bytes) -> None:
+def _check_coding(head: RequestHead, coding: bytes) -> None:
     if head.version != "1.1":
         raise HttpError("HTTP/1.0 has no transfer-encoding")
-    check_transfer_coding(value)
+    check_transfer_coding(coding)
     head.body_bytes = None
 
 
-def _connection(head: RequestHead, value: bytes) -> None:
-    tokens = list_of(value)
-    head.keep_alive = b"close" not in tokens and (head.version == "1.1" or b"keep-alive" in tokens)
+def _keeps_alive(head: RequestHead) -> bool:
+    tokens = [token for name, value in head.headers if name == b"connection" for token in list_of(value)]
+    return b"close" not in tokens and (head.version == "1.1" or b"keep-alive" in tokens)
 
 
-def _expect(head: RequestHead, value: bytes) -> None:
-    if value.lower() != b"100-continue":
-        raise NotImplementedInHttpError(f"expect must be 100-continue, not {value!r:.50}")
+def _check_expect(head: RequestHead, expected: bytes) -> None:
+    if expected.lower() != b"100-continue":
+        raise NotImplementedInHttpError(f"expect must be 100-continue, not {expected!r:.50}")
     head.expects_continue = head.version == "1.1"
-
-
-_FRAMING_FIELDS: Final[Mapping[bytes, Callable[[RequestHead, bytes], None]]] = {
-    b"host": _host,
-    b"content-length": _content_length,
-    b"transfer-encoding": _transfer_encoding,
-    b"connection": _connection,
-    b"expect": _expect,
-}
 
 
 def _check(head: RequestHead) -> None:
     """Refuse what llhttp lets pass."""
     if head.version not in {"1.1", "1.0"}:
         raise HttpError(f"HTTP/1.1 is spoken here, not HTTP/{head.version}")
-    if head.hosts > 1 or (head.hosts == 0 and head.version == "1.1"):
-        raise HttpError(f"exactly one host header is needed, not {head.hosts}")
+    if b"host" not in head.first and head.version == "1.1":
+        raise HttpError("a host header is needed")
     if head.method == "CONNECT":
         raise NotImplementedInHttpError("CONNECT is not for this server")

@@ -1,17 +1,19 @@
 """Relay one engine's answer, streamed or whole, and learn from it what there is to learn."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from fairlead_router.contract import Reason
 from fairlead_router.edge.response import Response
 from fairlead_router.errors import RequestError
 from fairlead_router.http1.answers import AnswerHead
 from fairlead_router.relay.dialects import Dialect
-from fairlead_router.relay.headers import find
 from fairlead_router.relay.sse import SseObserver
 from fairlead_router.relay.usage import MAX_READ_BYTES, Usage, usage_in
 from fairlead_router.upstream.errors import LostError
+
+_EVENT_STREAM: Final = b"text/event-stream"
+_TYPE_ENDS: Final = (b"", b";", b" ")
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -54,8 +56,8 @@ class Relayed(Protocol):
 
 def is_stream(head: AnswerHead) -> bool:
     """Whether the engine answers with server-sent events."""
-    content_type = find(head.headers, b"content-type") or b""
-    return head.status < 300 and content_type.partition(b";")[0].strip().lower() == b"text/event-stream"
+    content_type = head.first.get(b"content-type", b"")
+    return head.status < 300 and content_type[:17].lower() == _EVENT_STREAM and content_type[17:18] in _TYPE_ENDS
 
 
 class Stream:

@@ -286,7 +286,7 @@ class Exchange:
             return
         self._outbound.answered()
         placed = _PLACED if head.status < 300 else _ENGINE_ERROR
-        headers = [*to_client(head.headers), *self.identity(), placed]
+        headers = [*to_client(head.headers, head.first), *self.identity(), placed]
         if is_stream(head):
             self._relayed = Stream(head, self.response, headers, self.admitted.route.dialect, self._stream_clock())
         else:

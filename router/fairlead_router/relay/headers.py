@@ -1,13 +1,17 @@
 """Which headers pass, which stay, and which the router sets."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Mapping
 from functools import cache
 from random import Random
 from typing import Final
 
 from fairlead_router.contract import Header
-from fairlead_router.http1.messages import RawHeaders, list_of
+from fairlead_router.http1.messages import list_of
+
+Fields = list[tuple[bytes, bytes]]
+First = Mapping[bytes, bytes]
+"""First value of every field by its name."""
 
 _HOP_BY_HOP: Final = frozenset(
     {
@@ -42,48 +46,35 @@ _REQUEST_ID: Final = re.compile(rb"[\x21-\x7e]{1,128}")
 """A client's request id goes into logs and to the engine: printable, without blanks, bounded."""
 
 
-def to_engine(headers: RawHeaders, dropped: frozenset[bytes]) -> list[tuple[bytes, bytes]]:
-    """Return the client's headers that go to the engine; `dropped` holds at least `NOT_TO_ENGINE`."""
-    return _without(headers, dropped)
-
-
 @cache
 def not_to_engine(of_caller: frozenset[bytes], of_tracer: frozenset[bytes]) -> frozenset[bytes]:
     """Return all names that must not go to an engine: also those that depend on who asks, and on who traces."""
     return NOT_TO_ENGINE | of_caller | of_tracer
 
 
-def to_client(headers: RawHeaders) -> list[tuple[bytes, bytes]]:
+def to_engine(headers: Fields, first: First, dropped: frozenset[bytes]) -> Fields:
+    """Return the client's headers that go to the engine; `dropped` holds at least `NOT_TO_ENGINE`."""
+    return _without(headers, first, dropped)
+
+
+def to_client(headers: Fields, first: First) -> Fields:
     """Return the headers that go to the client with the engine's answer."""
-    return _without(headers, _NOT_TO_CLIENT)
+    return _without(headers, first, _NOT_TO_CLIENT)
 
 
-def find(headers: RawHeaders, name: bytes) -> bytes | None:
-    """Return the first value of a header; names are in lower case."""
-    for key, value in headers:
-        if key == name:
-            return value
-    return None
-
-
-def request_id_of(headers: RawHeaders, random: Random) -> str:
+def request_id_of(first: First, random: Random) -> str:
     """Return the client's request id, or a new one where it sent none or one that cannot be logged."""
-    value = find(headers, _REQUEST_ID_HEADER)
+    value = first.get(_REQUEST_ID_HEADER)
     return value.decode("ascii") if value and _REQUEST_ID.fullmatch(value) else f"{random.getrandbits(128):032x}"
 
 
 _REQUEST_ID_HEADER: Final = Header.REQUEST_ID.encode()
 
 
-def _without(headers: RawHeaders, dropped: frozenset[bytes]) -> list[tuple[bytes, bytes]]:
+def _without(headers: Fields, first: First, dropped: frozenset[bytes]) -> Fields:
     kept = [field for field in headers if field[0] not in dropped]
-    named = _named_by_connection(headers)
-    return [field for field in kept if field[0] not in named] if named else kept
-
-
-def _named_by_connection(headers: Iterable[tuple[bytes, bytes]]) -> set[bytes]:
-    named: set[bytes] = set()
-    for name, value in headers:
-        if name == b"connection" and value not in _HARMLESS:
-            named.update(list_of(value))
-    return named - _HARMLESS
+    connection = first.get(b"connection")
+    if connection is None or (connection in _HARMLESS and len(first) == len(headers)):
+        return kept
+    named = {token for name, value in headers if name == b"connection" for token in list_of(value)}
+    return [field for field in kept if field[0] not in named]

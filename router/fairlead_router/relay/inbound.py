@@ -1,6 +1,7 @@
 """Requests on their way in: from a head that was let in to an exchange that carries them out."""
 
-from collections.abc import Callable
+import asyncio
+import logging
 from functools import partial
 from typing import Final
 
@@ -13,11 +14,13 @@ from fairlead_router.http1.requests import RequestHead
 from fairlead_router.identity.keys import Principal
 from fairlead_router.relay.asked import Asked, asked_of
 from fairlead_router.relay.exchange import Exchange
-from fairlead_router.relay.headers import find, not_to_engine, request_id_of, to_engine
+from fairlead_router.relay.headers import not_to_engine, request_id_of, to_engine
 from fairlead_router.relay.outbound import Collected, Head, Streamed, Uploader
 from fairlead_router.relay.routes import Route
 from fairlead_router.relay.services import Services
 from fairlead_router.tracing import Trace
+
+logger = logging.getLogger(__name__)
 
 INLINE_BYTES: Final = 256 * 1024
 """A larger body takes longer than a millisecond to read, and is read by another thread."""
@@ -67,8 +70,8 @@ class Admitted:
         self.caller = caller
         self.response = response
         self.arrived_at = services.router.clock()
-        self.request_id = request_id_of(head.headers, services.random)
-        self.service_class = services.router.class_of(find(head.headers, _SLO_CLASS), caller)
+        self.request_id = request_id_of(head.first, services.random)
+        self.service_class = services.router.class_of(head.first.get(_SLO_CLASS), caller)
         self.slo: Slo = services.router.slos[self.service_class]  # now: classes may change while the body arrives
 
     def view(self, asked: Asked, prompt_bytes: int) -> RequestView:
@@ -93,7 +96,7 @@ class Admitted:
         """Return the head that goes to the engine."""
         services = self.services
         dropped = not_to_engine(services.router.gate.dropped(self.caller), services.tracer.replaces)
-        fields = to_engine(self.head.headers, dropped)
+        fields = to_engine(self.head.headers, self.head.first, dropped)
         fields.extend(trace.headers_out())
         fields.append((_REQUEST_ID, self.request_id.encode()))
         if framing is not None:
@@ -140,13 +143,20 @@ class JsonRequest:
         """Read the body, elsewhere if it is large, and go on."""
         body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
         self._parts.clear()
-        limits = self._admitted.services.router.config.limits
-        read = partial(asked_of, body, needs_model=self._admitted.route.needs_model, max_depth=limits.json_depth)
+        admitted = self._admitted
+        max_depth = admitted.services.router.config.limits.json_depth
+        needs_model = admitted.route.needs_model
         if self._size > INLINE_BYTES:
-            reading = self._admitted.services.loop.run_in_executor(None, read)
-            reading.add_done_callback(lambda done: self._take(body, done.result))
+            read = partial(asked_of, body, needs_model=needs_model, max_depth=max_depth)
+            reading = admitted.services.loop.run_in_executor(None, read)
+            reading.add_done_callback(partial(self._read_elsewhere, body))
+            return
+        try:
+            asked = asked_of(body, needs_model=needs_model, max_depth=max_depth)
+        except RequestError as error:
+            self.fail(error)
         else:
-            self._take(body, read)
+            self._take(body, asked)
 
     def fail(self, error: RequestError) -> None:
         """End the request with an error."""
@@ -174,14 +184,23 @@ class JsonRequest:
             self._let_go()
             self._admitted.services.not_placed(self._admitted, Reason.CLIENT_DISCONNECTED)
 
-    def _take(self, body: bytes, read: Callable[[], Asked]) -> None:
-        """Carry out a request whose body is there."""
+    def _read_elsewhere(self, body: bytes, reading: "asyncio.Future[Asked]") -> None:
+        """Go on with a body that another thread has read: the guard of what that does."""
         if self._over:
             return
+        try:
+            self._take(body, reading.result())
+        except RequestError as error:
+            self.fail(error)
+        except Exception:
+            logger.exception("fault while reading request %s", self._admitted.request_id)
+            self.fail(RequestError(Reason.INTERNAL_ERROR, "the router failed; see its log"))
+
+    def _take(self, body: bytes, asked: Asked) -> None:
+        """Carry out a request whose body is there."""
         admitted = self._admitted
         services = admitted.services
         try:
-            asked = read()
             services.router.check_model(asked.model, admitted.caller)
             services.router.check_running()
         except RequestError as error:
