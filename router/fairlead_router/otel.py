@@ -9,7 +9,7 @@ Python packages once had for it are deprecated, so the names are written here). 
 import logging
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Final
 
@@ -59,6 +59,9 @@ class OtelTracer:
         )
         self._provider.add_span_processor(BatchSpanProcessor(self._exporter, max_export_batch_size=BATCH_SPANS))
         self._tracer = self._provider.get_tracer("fairlead_router", version("fairlead"))
+        self._open = 0
+        self._retired = False
+        self._closing: threading.Thread | None = None
 
     @property
     def export_failures(self) -> int:
@@ -90,28 +93,48 @@ class OtelTracer:
             attributes=attributes,
             start_time=time.time_ns() - int(seconds_ago * 1e9),
         )
-        return OtelTrace(span)
+        self._open += 1
+        return OtelTrace(span, self._ended)
 
     def force_flush(self) -> None:
         """Send what has ended; waits for the collector."""
         self._provider.force_flush()
 
+    def retire(self) -> None:
+        """Close once nothing is traced any more, as `Tracer.retire` promises."""
+        self._retired = True
+        self._close_if_over()
+
     def close(self) -> None:
         """Send what is not sent yet, as `Tracer.close` promises."""
-        closing = threading.Thread(target=self._provider.shutdown, daemon=True)  # would wait half a minute
-        closing.start()
-        closing.join(CLOSE_TIMEOUT_SECONDS)
-        if closing.is_alive():
+        self._shut_down().join(CLOSE_TIMEOUT_SECONDS)
+        if self._shut_down().is_alive():
             logger.warning("the last spans are lost: the collector did not take them in %g s", CLOSE_TIMEOUT_SECONDS)
+
+    def _ended(self) -> None:
+        self._open -= 1
+        self._close_if_over()
+
+    def _close_if_over(self) -> None:
+        if self._retired and not self._open:
+            self._shut_down()
+
+    def _shut_down(self) -> threading.Thread:
+        """Begin to shut down, once; a thread of its own waits for the collector, for half a minute if need be."""
+        if self._closing is None:
+            self._closing = threading.Thread(target=self._provider.shutdown, name="spans", daemon=True)
+            self._closing.start()
+        return self._closing
 
 
 class OtelTrace:
     """The span of one request."""
 
-    __slots__ = ("_span", "trace_id")
+    __slots__ = ("_ended", "_span", "trace_id")
 
-    def __init__(self, span: Span) -> None:
+    def __init__(self, span: Span, ended: Callable[[], None]) -> None:
         self._span = span
+        self._ended = ended
         self.trace_id = f"{span.get_span_context().trace_id:032x}"
 
     def headers_out(self) -> Headers:
@@ -149,6 +172,7 @@ class OtelTrace:
             if reason not in _NO_ERROR and not 400 <= status < 500:
                 span.set_status(StatusCode.ERROR, reason.value)
         span.end()
+        self._ended()
 
 
 _NO_ERROR: Final = frozenset({Reason.COMPLETED, Reason.CLIENT_DISCONNECTED})

@@ -81,6 +81,10 @@ class Tracer(Protocol):
         """Begin the trace of a request that arrived `seconds_ago` with these headers."""
         ...
 
+    def retire(self) -> None:
+        """Close as soon as every trace that was begun has ended; waits for nothing."""
+        ...
+
     def close(self) -> None:
         """Send what is not sent yet; waits for the collector, for a few seconds at most."""
         ...
@@ -121,8 +125,51 @@ class NoTracer:
         """Return the trace that does nothing, always the same."""
         return self._trace
 
+    def retire(self) -> None:
+        """Close nothing."""
+
     def close(self) -> None:
         """Send nothing."""
+
+
+class Tracing:
+    """The tracer that the configuration asks for, while it changes; requests keep the one that they began with."""
+
+    def __init__(self, replica: str) -> None:
+        """Trace nothing yet; `replica` names this process among those of its pool."""
+        self._replica = replica
+        self._settings: config.Tracing | None = None
+        self._tracers: list[Tracer] = [NoTracer()]
+
+    @property
+    def tracer(self) -> Tracer:
+        """The one for new requests."""
+        return self._tracers[-1]
+
+    @property
+    def export_failures(self) -> int:
+        """How often a collector did not take spans, over all configurations there were; never falls."""
+        return sum(tracer.export_failures for tracer in self._tracers)
+
+    def apply(self, settings: config.Tracing | None, pool: str) -> None:
+        """Follow a configuration.
+
+        Raises
+        ------
+        TracingUnavailableError
+            OpenTelemetry is not installed; everything stays as it was.
+
+        """
+        if settings != self._settings:
+            tracer = tracer_of(settings, pool=pool, replica=self._replica)
+            self.tracer.retire()
+            self._tracers.append(tracer)
+            self._settings = settings
+
+    def close(self) -> None:
+        """Send what is not sent yet; waits for the collectors, for a few seconds at most."""
+        for tracer in self._tracers:
+            tracer.close()
 
 
 class TracingUnavailableError(ValueError):

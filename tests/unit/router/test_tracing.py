@@ -1,5 +1,6 @@
 """A request's span: whose child it is, what it says, and what the engine is told."""
 
+import socket
 import sys
 import threading
 import time
@@ -12,14 +13,15 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased, TraceIdRatioBased
 from opentelemetry.trace import SpanKind, StatusCode
 
-from fairlead_router import config
+from fairlead_router import config, otel
 from fairlead_router.contract import EndpointState, Reason, RetryReason
 from fairlead_router.decisions.types import EndpointView, Outcome, RequestView
 from fairlead_router.otel import OtelTracer, otlp_tracer, resource_of
 from fairlead_router.relay.routes import ROUTES
 from fairlead_router.relay.usage import Usage
-from fairlead_router.tracing import OPERATIONS, NoTracer, TracingUnavailableError, tracer_of
+from fairlead_router.tracing import OPERATIONS, NoTracer, Tracing, TracingUnavailableError, tracer_of
 
+DEADLINE_SECONDS = 5.0
 PATH = "/v1/chat/completions"
 REQUEST = RequestView("r-1", "mistral-7b", "interactive", arrived_at=0.0, streamed=True)
 ENGINE = EndpointView("u1", "10.0.0.1:8000", EndpointState.READY, "chat-0")
@@ -218,6 +220,7 @@ class Collector(HTTPServer):
     def __init__(self, status):
         self.status = status
         self.received = []
+        self.arrived = threading.Event()
         super().__init__(("127.0.0.1", 0), Answer)
 
 
@@ -225,6 +228,7 @@ class Answer(BaseHTTPRequestHandler):
     def do_POST(self):
         body = self.rfile.read(int(self.headers["content-length"]))
         self.server.received.append((self.path, ExportTraceServiceRequest.FromString(body)))
+        self.server.arrived.set()
         self.send_response(self.server.status)
         self.send_header("content-length", "0")
         self.end_headers()
@@ -280,3 +284,60 @@ def test_a_share_of_the_requests_without_a_parent_is_recorded(collector):
     tracer.close()
     spans = [span for _, sent in collector.received for span in sent.resource_spans[0].scope_spans[0].spans]
     assert [span.trace_id.hex() for span in spans] == [TRACE_ID]
+
+
+@pytest.mark.parametrize("collector", [200], indirect=True)
+def test_a_request_is_traced_to_its_end_by_the_configuration_that_it_began_with(collector):
+    tracing = Tracing("router-0")
+    tracing.apply(config.Tracing(endpoint=f"http://127.0.0.1:{collector.server_port}"), "chat")
+    running = tracing.tracer.begin([], "POST", PATH, REQUEST, 0.0)
+    tracing.apply(None, "chat")
+    assert isinstance(tracing.tracer, NoTracer)
+    running.end(Reason.COMPLETED, 200, OUTCOME, None)
+    assert collector.arrived.wait(DEADLINE_SECONDS), "the span was not sent when its request had ended"
+    tracing.close()
+    assert len(collector.received) == 1
+
+
+def test_the_same_configuration_keeps_its_tracer():
+    tracing = Tracing("router-0")
+    settings = config.Tracing(endpoint="http://127.0.0.1:1")
+    tracing.apply(settings, "chat")
+    tracer = tracing.tracer
+    tracing.apply(settings.model_copy(), "chat")
+    assert tracing.tracer is tracer
+    tracing.close()
+
+
+@pytest.mark.parametrize("collector", [400], indirect=True)
+def test_spans_lost_under_a_former_configuration_stay_counted(collector):
+    tracing = Tracing("router-0")
+    tracing.apply(config.Tracing(endpoint=f"http://127.0.0.1:{collector.server_port}"), "chat")
+    tracing.tracer.begin([], "POST", PATH, REQUEST, 0.0).end(Reason.COMPLETED, 200, OUTCOME, None)
+    tracing.apply(None, "chat")
+    tracing.close()
+    assert tracing.export_failures == 1
+
+
+def test_a_configuration_that_cannot_be_followed_changes_nothing(monkeypatch):
+    tracing = Tracing("router-0")
+    before = tracing.tracer
+    monkeypatch.delitem(sys.modules, "fairlead_router.otel")
+    monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
+    with pytest.raises(TracingUnavailableError):
+        tracing.apply(config.Tracing(endpoint="http://collector:4318"), "chat")
+    assert tracing.tracer is before
+
+
+def test_closing_gives_up_on_a_collector_that_does_not_answer_and_says_so(monkeypatch, caplog):
+    monkeypatch.setattr(otel, "CLOSE_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(otel, "EXPORT_TIMEOUT_SECONDS", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        tracer = otlp_tracer(
+            config.Tracing(endpoint=f"http://127.0.0.1:{silent.getsockname()[1]}"), pool="chat", replica="router-0"
+        )
+        tracer.begin([], "POST", PATH, REQUEST, 0.0).end(Reason.COMPLETED, 200, OUTCOME, None)
+        tracer.close()
+    assert "the last spans are lost: the collector did not take them in 0.2 s" in caplog.text
+    monkeypatch.setattr(otel, "CLOSE_TIMEOUT_SECONDS", DEADLINE_SECONDS)
+    tracer.close()  # its thread ends by itself
