@@ -125,7 +125,6 @@ class Exchange:
 
     # What the request's own side calls.
 
-    @guarded
     def start(self) -> None:
         """Place the request, and go on from there."""
         self._services.began(self)
@@ -188,23 +187,29 @@ class Exchange:
     # Placing and sending.
 
     def _place(self) -> None:
-        self._services.place(self.request, self._tried, self._decided)
+        decision = self._services.place(self.request, self._tried, self._decided)
+        if decision is not None:
+            self._go(decision)
 
     def _decided(self, decision: Decision) -> None:
         if self.over:
             if isinstance(decision, Placement):
                 self._services.end(decision.ticket, Reason.CLIENT_DISCONNECTED, 0)
-            return
-        self._go(decision)
+        else:
+            self._go_later(decision)
 
     @guarded
+    def _go_later(self, decision: Decision) -> None:
+        self._go(decision)
+
     def _go(self, decision: Decision) -> None:
         if isinstance(decision, Placement):
             self._ticket = decision.ticket
             self.endpoint_name = decision.ticket.endpoint.name
             self.trace.placed(decision.ticket.endpoint)
             self._fresh = False
-            self._count_retry()
+            if self._retry is not None:
+                self._count_retry(*self._retry)
             self._send()
         elif self._tried:
             tried = len(self._tried)
@@ -264,14 +269,12 @@ class Exchange:
         self._timer = services.loop.call_later(wait, self._place_again)
         return True
 
-    def _count_retry(self) -> None:
+    def _count_retry(self, reason: RetryReason, why: str) -> None:
         """Count a retry once it has a place, and so takes place."""
-        if self._retry is not None:
-            reason, why = self._retry
-            self._retry = None
-            self._services.telemetry.retried(reason)
-            self.trace.retried(reason)
-            logger.warning("request %s is sent elsewhere: %s", self.request.request_id, why)
+        self._retry = None
+        self._services.telemetry.retried(reason)
+        self.trace.retried(reason)
+        logger.warning("request %s is sent elsewhere: %s", self.request.request_id, why)
 
     @guarded
     def _place_again(self) -> None:

@@ -51,9 +51,9 @@ class Services:
         for exchange in tuple(self.running):
             exchange.interrupt(Reason.SHUTTING_DOWN)
 
-    def place(self, request: RequestView, tried: Set[str], decided: Callable[[Decision], None]) -> None:
-        """Ask for a place, and report the decision, now or later."""
-        decided(self.router.decider.submit(request, self.router.clock(), tried))
+    def place(self, request: RequestView, tried: Set[str], _decided: Callable[[Decision], None]) -> Decision | None:
+        """Ask for a place; returns the decision, or None where it will be told to `decided` later."""
+        return self.router.decider.submit(request, self.router.clock(), tried)
 
     def end(self, ticket: Ticket, reason: Reason, status: int) -> Outcome:
         """Give a place back; `status` is the engine's, 0 where it has not answered."""

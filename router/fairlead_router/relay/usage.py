@@ -1,12 +1,12 @@
 """Token counts as engines report them, in whichever API."""
 
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import orjson
 
-MAX_READ_BYTES = 256 * 1024
-"""A whole answer that is larger (embeddings, mostly) is not parsed; its last bytes hold the usage, if it has one."""
-_TAIL_BYTES = 1024
+MAX_READ_BYTES: Final = 256 * 1024
+"""Of a whole answer that is larger (embeddings, mostly) only the end is looked at."""
+_USAGE: Final = b'"usage":'
 
 
 class Usage(NamedTuple):
@@ -39,19 +39,26 @@ def usage_of(answer: dict[str, Any], before: Usage | None = None) -> Usage | Non
 
 
 def usage_in(body: bytes, *, whole: bool = True) -> Usage | None:
-    """Read the usage of an answer, or of the end of one that is not there as a `whole`."""
-    if not whole:
-        body = _object_behind(body[-_TAIL_BYTES:], b'"usage"')
+    """Read the usage of an answer, or of the end of one that is not there as a `whole`.
+
+    Engines write it at the end, and what stands before it can be long: so the end is read first, as an object of its
+    own. The key cannot be part of a text, in which its quotes would be escaped.
+    """
+    at = body.rfind(_USAGE)
+    if at < 0:
+        return None
+    answer = _object(b"{" + body[at:])
+    if answer is None and whole:
+        answer = _object(body)
+    return None if answer is None else usage_of(answer)
+
+
+def _object(body: bytes) -> dict[str, Any] | None:
     try:
-        answer = orjson.loads(body)
+        value = orjson.loads(body)
     except orjson.JSONDecodeError:
         return None
-    return usage_of(answer) if isinstance(answer, dict) else None
-
-
-def _object_behind(tail: bytes, key: bytes) -> bytes:
-    at = tail.rfind(key)
-    return b"{" + tail[at:] if at >= 0 else b""
+    return value if isinstance(value, dict) else None
 
 
 def _is_count(value: object) -> bool:
