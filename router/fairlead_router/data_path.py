@@ -8,7 +8,7 @@ from typing import Any, Self, cast
 
 from fairlead_router.access_log import AccessLog
 from fairlead_router.app import data_app
-from fairlead_router.config import RouterConfig, Tracing
+from fairlead_router.config import RouterConfig
 from fairlead_router.deadlines import Deadlines
 from fairlead_router.edge.edge import Edge
 from fairlead_router.edge.protocol import EdgeProtocol
@@ -19,7 +19,7 @@ from fairlead_router.models import Models
 from fairlead_router.relay.services import Services
 from fairlead_router.router import Router
 from fairlead_router.telemetry.telemetry import Occupancy
-from fairlead_router.tracing import tracer_of
+from fairlead_router.tracing import Tracing
 from fairlead_router.upstream.pool import Pool
 
 
@@ -40,18 +40,21 @@ class DataPath:
         self.following = Following(router)
         self.pool = Pool(loop, self.deadlines, lambda: self.following.client_tls)
         self.access_log = AccessLog(LineWriter(sys.stdout.fileno()), random)
+        self.tracing = Tracing(router.replica)
         self.services = Services(router, self.pool, self.deadlines, self.access_log, random=random)
         self.app = data_app(router, Models(router, self.pool))
         self.edge = Edge(self.services, self.deadlines, self.app)
         self._router = router
         self._lag = LagMeter(router.telemetry.loop_lag.observe)
         self._sweeping: asyncio.Task[None]
-        self._traced: Tracing | None = None
         self._follow(router.config)
 
     async def __aenter__(self) -> Self:
         self._sweeping = asyncio.get_running_loop().create_task(self.deadlines.run())
-        self._router.telemetry.occupancy = self.occupancy
+        telemetry = self._router.telemetry
+        telemetry.occupancy = self.occupancy
+        telemetry.access_log_lost = lambda: self.access_log.lost
+        telemetry.trace_export_failures = lambda: self.tracing.export_failures
         self._router.followers.append(self._follow)
         self.following.start()
         self._lag.start()
@@ -66,7 +69,7 @@ class DataPath:
         await self.following.aclose()
         await self.pool.aclose()
         self.access_log.close()
-        self.services.tracer.close()
+        self.tracing.close()
 
     @property
     def http(self) -> type[asyncio.Protocol]:
@@ -84,12 +87,9 @@ class DataPath:
         )
 
     def _follow(self, config: RouterConfig) -> None:
+        self.tracing.apply(config.tracing, config.pool)  # the one that may refuse comes first
+        self.services.tracer = self.tracing.tracer
         self.access_log.apply(config.access_log)
-        if config.tracing != self._traced:
-            tracer = tracer_of(config.tracing, pool=config.pool, replica=self._router.replica)
-            self.services.tracer.close()
-            self.services.tracer = tracer
-            self._traced = config.tracing
 
     def _protocol(self, *, server_state: Any, **_: Any) -> EdgeProtocol:
         # uvicorn closes these connections and waits for these tasks when it stops.
