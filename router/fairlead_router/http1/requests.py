@@ -59,7 +59,7 @@ class RequestParser:
     __slots__ = (
         "_events",
         "_fields",
-        "_head_bytes",
+        "_fruitless_bytes",
         "_in_head",
         "_max_head_bytes",
         "_may_be_large",
@@ -75,7 +75,7 @@ class RequestParser:
         self._events: list[RequestEvent] = []
         self._fields: list[tuple[bytes, bytes]] = []
         self._target = b""
-        self._head_bytes = 0
+        self._fruitless_bytes = 0  # of a head, of trailers, of chunk extensions: since the last event
         self._in_head = True
         self._may_be_large = False  # the head that is being read, for all that is known before it is measured
         self._offer: RequestHead | None = None  # a head that offers another protocol, until its body is read
@@ -86,8 +86,8 @@ class RequestParser:
         """Take the bytes of one read; an `HttpError` is the last event of the connection."""
         events: list[RequestEvent] = []
         self._events = events
-        size, in_head = len(data), self.in_message and self._in_head
-        self._may_be_large = in_head or size > self._max_head_bytes
+        size = len(data)
+        self._may_be_large = size > self._max_head_bytes or (self.in_message and self._in_head)
         try:
             while data:
                 data = self._parsed(data)
@@ -97,9 +97,11 @@ class RequestParser:
             events.append(wrapped.__context__)
         except httptools.HttpParserError as error:
             events.append(HttpError(str(error)))
-        if in_head and self.in_message and self._in_head:  # llhttp has no bound of its own on what it collects
-            self._head_bytes += size
-            if self._head_bytes > self._max_head_bytes:
+        if events:
+            self._fruitless_bytes = 0
+        elif self.in_message:  # llhttp has no bound of its own on what it collects or skips
+            self._fruitless_bytes += size
+            if self._fruitless_bytes > self._max_head_bytes:
                 events.append(self._too_large())
         return events
 
@@ -108,7 +110,6 @@ class RequestParser:
     def on_message_begin(self) -> None:
         self._fields = []
         self._target = b""
-        self._head_bytes = 0
         self._in_head = self.in_message = True
 
     def on_url(self, url: bytes) -> None:
@@ -119,13 +120,14 @@ class RequestParser:
             self._fields.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
-        self._in_head = False
         if self._offer is not None:
+            self._in_head = False
             return
         parser = self._parser
         head = RequestHead(parser.get_method().decode(), self._target, parser.get_http_version(), self._fields)
         if len(head.headers) > MAX_FIELDS or (self._may_be_large and _size(head) > self._max_head_bytes):
             raise self._too_large()
+        self._in_head = False
         if len(head.first) != len(head.headers):
             check_not_repeated(head.headers)
         _read_fields(head)
@@ -164,8 +166,10 @@ class RequestParser:
         if offer is not None and length == 0:
             self.on_message_complete()
 
-    def _too_large(self) -> HeadTooLargeError:
-        return HeadTooLargeError(f"the head is larger than {self._max_head_bytes} bytes or {MAX_FIELDS} fields")
+    def _too_large(self) -> HttpError:
+        if self._in_head:
+            return HeadTooLargeError(f"the head is larger than {self._max_head_bytes} bytes or {MAX_FIELDS} fields")
+        return HttpError(f"trailers or a chunk extension are larger than {self._max_head_bytes} bytes")
 
 
 def _size(head: RequestHead) -> int:
