@@ -14,7 +14,7 @@ from fairlead_router.http1.messages import (
 )
 
 MAX_HEAD_BYTES = 64 * 1024
-"""Of an engine's answer."""
+"""Of an engine's answer; also of whatever else comes without a byte of its body."""
 
 
 class AnswerHead:
@@ -41,7 +41,7 @@ class AnswerParser:
     __slots__ = (
         "_events",
         "_fields",
-        "_head_bytes",
+        "_fruitless_bytes",
         "_in_head",
         "_interim",
         "_parser",
@@ -54,7 +54,7 @@ class AnswerParser:
         self._parser = httptools.HttpResponseParser(self)
         self._events: list[AnswerEvent] = []
         self._fields: list[tuple[bytes, bytes]] = []
-        self._head_bytes = 0
+        self._fruitless_bytes = 0  # of a head, of interim heads, of trailers, of chunk extensions: since the last event
         self._in_head = True
         self._interim = False
         self._until_eof = False
@@ -70,8 +70,6 @@ class AnswerParser:
         """Take the bytes of one read, body bytes joined; an `HttpError` is the last event of the connection."""
         events: list[AnswerEvent] = []
         self._events = events
-        if self._in_head:
-            self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserCallbackError as wrapped:
@@ -84,9 +82,12 @@ class AnswerParser:
             events.append(HttpError(str(error)))
         except httptools.HttpParserUpgrade:
             events.append(HttpError("the engine changes the protocol, which nobody asked for"))
+        if events:
+            self._fruitless_bytes = 0
         else:
-            if self._in_head and self._head_bytes > MAX_HEAD_BYTES:
-                events.append(HeadTooLargeError(f"the head is larger than {MAX_HEAD_BYTES} bytes"))
+            self._fruitless_bytes += len(data)
+            if self._fruitless_bytes > MAX_HEAD_BYTES:
+                events.append(HeadTooLargeError(f"more than {MAX_HEAD_BYTES} bytes that are no body"))
         return events if len(events) < 3 else _joined(events)
 
     def eof(self) -> AnswerEvent:
@@ -110,8 +111,9 @@ class AnswerParser:
 
     def on_headers_complete(self) -> None:
         self._in_head = False
-        self._head_bytes = 0
-        status = self._parser.get_status_code()
+        status, version = self._parser.get_status_code(), self._parser.get_http_version()
+        if not 100 <= status < 600 or version not in {"1.1", "1.0"}:
+            raise HttpError(f"HTTP/{version} {status} is no answer")
         self._interim = status < 200
         if self._interim:
             return
@@ -125,6 +127,8 @@ class AnswerParser:
             head.length = int(length)
             framed = True
         if (coding := head.first.get(b"transfer-encoding")) is not None:
+            if version != "1.1":
+                raise HttpError("HTTP/1.0 has no transfer-encoding")
             check_transfer_coding(coding)
             framed = True
         self._until_eof = not framed
