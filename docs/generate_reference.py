@@ -98,6 +98,8 @@ BOUNDS: Mapping[str, str] = {
 def allowed(schema: Schema) -> str:
     """Say which values a field takes."""
     said = [text.format(schema[key]) for key, text in BOUNDS.items() if key in schema]
+    if schema.get("exclusiveMinimum"):
+        said[0] = f"more than {schema['minimum']}"
     if values := schema.get("enum"):
         said.append(" or ".join(map(code, values)))
     if (pattern := schema.get("pattern")) and pattern != DURATION_PATTERN:

@@ -11,7 +11,11 @@ import pytest
 from control_plane import eventually
 from pool_on_api import Pool
 
+from fairlead_operator.api.pool import parse_pool
+from fairlead_operator.plan.drift import differs
+from fairlead_operator.plan.router_children import router_children
 from fairlead_operator.resync import OWNED
+from fairlead_operator.types import Images
 
 pytestmark = pytest.mark.usefixtures("operator")
 
@@ -162,6 +166,39 @@ def test_an_evicted_engine_is_replaced(pool: Pool) -> None:
     patch = json.dumps({"status": {"phase": "Failed", "reason": "Evicted"}})
     pool.kubectl("patch", "pod", "chat-engine-0", "--subresource=status", "--type=merge", "-p", patch)
     eventually(lambda: "chat-engine-0" not in pool.names() and len(pool.names()) == 2, "another engine")
+
+
+def secrets(pool: Pool) -> list[str]:
+    """The Secrets that router pods mount."""
+    volumes = pool.get("deployment", "chat-router")["spec"]["template"]["spec"].get("volumes", [])
+    return [source["secret"]["name"] for volume in volumes for source in volume["projected"]["sources"]]
+
+
+def as_declared(pool: Pool) -> bool:
+    """Whether the operator, looking at the stored Deployment, finds nothing to write."""
+    live = pool.get("deployment", "chat-router")
+    [container] = live["spec"]["template"]["spec"]["containers"]
+    images = Images(engine="any", router=container["image"], pull_policy=container["imagePullPolicy"])
+    children = router_children(parse_pool(pool.get("fpool", "chat")), images)
+    [declared] = [child for child in children if child["kind"] == "Deployment"]
+    return not differs(declared, live)
+
+
+def test_secrets_of_the_router_come_and_go_with_the_spec(pool: Pool) -> None:
+    auth, tls = ({"secretRef": {"name": name}} for name in ("chat-keys", "chat-tls"))
+    pool.apply(router={"auth": auth, "tls": tls})
+    eventually(lambda: pool.condition("Ready")["reason"] == "RouterNotReady", "not ready yet")
+    assert "Secret chat-keys with keys.yaml and Secret chat-tls" in pool.condition("Ready")["message"]
+    pool.settle()
+    assert secrets(pool) == ["chat-keys", "chat-tls"]
+    assert pool.get("service", "chat")["spec"]["ports"][0]["name"] == "https"
+    assert as_declared(pool)
+    pool.apply(router={"tls": tls})
+    eventually(lambda: secrets(pool) == ["chat-tls"], "the keys are gone from the pods")
+    pool.apply(router={})
+    eventually(lambda: secrets(pool) == [], "the certificate too")
+    assert as_declared(pool)
+    assert pool.get("service", "chat")["spec"]["ports"][0]["name"] == "http"
 
 
 def test_every_child_is_owned_by_its_pool_and_labelled(pool: Pool) -> None:

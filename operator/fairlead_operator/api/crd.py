@@ -4,6 +4,7 @@ A CRD's schema must be structural: no references, no unions, one type a field. P
 that form here, and nothing about the API is said twice.
 """
 
+from collections.abc import Set
 from pathlib import Path
 from typing import Any
 
@@ -154,7 +155,7 @@ def structural(schema: Schema, definitions: dict[str, Schema]) -> Schema:
         schema["items"] = structural(items, definitions)
     if properties := schema.get("properties"):
         schema["properties"] = {name: structural(part, definitions) for name, part in properties.items()}
-        _default_objects(schema)
+        _default_objects(schema, optional={name for name, part in properties.items() if "anyOf" in part})
     return schema
 
 
@@ -165,6 +166,8 @@ def _drop_what_is_not_structural(schema: Schema) -> None:
         schema["default"] = _without_nulls(schema["default"])
         if schema["default"] is None:
             del schema["default"]
+    if "exclusiveMinimum" in schema:  # a number in JSON Schema, a flag beside the minimum in OpenAPI 3.0
+        schema |= {"minimum": schema["exclusiveMinimum"], "exclusiveMinimum": True}
     if schema.get("additionalProperties") is False:  # unknown fields are pruned without being told
         del schema["additionalProperties"]
 
@@ -175,12 +178,15 @@ def _without_nulls(value: Any) -> Any:
     return [_without_nulls(part) for part in value] if isinstance(value, list | tuple) else value
 
 
-def _default_objects(schema: Schema) -> None:
-    """Let an object whose fields all have defaults be left out: the defaults inside it apply all the same."""
+def _default_objects(schema: Schema, optional: Set[str]) -> None:
+    """Let an object whose fields all have defaults be left out: the defaults inside it apply all the same.
+
+    Not one that is optional: leaving that out means that there is none.
+    """
     required = schema.get("required", [])
     for name, part in schema["properties"].items():
         has_defaults = any("default" in field for field in part.get("properties", {}).values())
-        if name not in required and "default" not in part and has_defaults:
+        if name not in required and name not in optional and "default" not in part and has_defaults:
             part["default"] = {}
 
 

@@ -11,15 +11,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, ConfigDict, Field, ValidationError, model_validator
 
 from fairlead_operator.api.quantity import quantity
-from fairlead_router.config import (
-    ModelName,
-    PolicyName,
-    RouterConfig,
-    ServiceClass,
-    Strict,
-    Timeouts,
-    check_classes,
-)
+from fairlead_operator.api.router import RouterSpec
+from fairlead_router.config import ModelName, RouterConfig, ServiceClass, Strict, check_classes
 
 GROUP = "fairlead.dev"
 VERSION = "v1alpha1"
@@ -169,26 +162,6 @@ class EngineSpec(Strict):
         return self
 
 
-class RouterServiceSpec(Strict):
-    """The Service in front of the router; its name is the pool's."""
-
-    type: Literal["ClusterIP", "NodePort", "LoadBalancer"] = Field(
-        default="ClusterIP", description="How the Service is reachable."
-    )
-    port: int = Field(default=80, ge=1, le=65535, description="Port of the Service.")
-
-
-class RouterSpec(Strict):
-    """The router in front of the engines."""
-
-    replicas: int = Field(default=1, ge=1, le=32, description="Router pods; each works alone and takes all requests.")
-    policy: PolicyName = Field(default="least-loaded", description="How the router chooses an engine for a request.")
-    service: RouterServiceSpec = Field(
-        default_factory=RouterServiceSpec, description="The Service that clients connect to."
-    )
-    timeouts: Timeouts = Field(default_factory=Timeouts, description="What the router waits for, and how long.")
-
-
 DEFAULT_CLASSES = (ServiceClass(name="default", default=True),)
 
 
@@ -231,13 +204,20 @@ class InferencePoolSpec(Strict):
         return self
 
     def router_config(self, pool: str) -> RouterConfig:
-        """Give the configuration of the pool's routers."""
+        """Give the configuration of the pool's routers, but for files, whose place depends on where they run."""
+        router = self.router
         return RouterConfig(
             pool=pool,
             models=self.model.served_names,
             classes=self.classes,
-            policy=self.router.policy,
-            timeouts=self.router.timeouts,
+            policy=router.policy,
+            timeouts=router.timeouts,
+            limits=router.limits,
+            retries=router.retries,
+            breaker=router.breaker,
+            passthrough=router.passthrough,
+            access_log=router.access_log,
+            tracing=router.tracing,
         )
 
 

@@ -110,6 +110,8 @@ class LocalPool:
         self.trouble = ""
         if pool != self.pool and not first:
             self.news.append(f"manifest changed, taking it over: {self.path}")
+            if pool.spec.router.workers != self.pool.spec.router.workers:
+                self.news.append("spec.router.workers takes effect when fairlead up is started again")
         self.pool = pool
 
     async def _probe(self, session: aiohttp.ClientSession) -> None:
@@ -185,7 +187,7 @@ class LocalPool:
         arguments = ["--config", str(self._config_path), "--host", HOST, "--port", str(self.port)]
         arguments += ["--admin-port", str(self.admin_port), "--shutdown-timeout", str(STOP_SECONDS)]
         log = self.folder / "router.log"
-        self.router = await Child.start("router", router_command(arguments), log=log, port=self.port)
+        self.router = await Child.start("router", router_command(self.pool.spec, arguments), log=log, port=self.port)
         self.news.append(f"started the router on port {self.port}")
 
     @property

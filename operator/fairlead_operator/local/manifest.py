@@ -44,6 +44,12 @@ def _pool(manifest: dict[str, Any]) -> Pool:
     if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str):
         raise InvalidPoolError("metadata.name: required")
     spec = parse_spec(manifest.get("spec"))
+    if spec.router.auth or spec.router.tls:
+        field = "auth" if spec.router.auth else "tls"
+        raise InvalidPoolError(
+            f"spec.router.{field}: there are no Secrets on this machine; leave it out, or run the router by itself: "
+            "fairlead-router --config FILE takes files of keys and certificates"
+        )
     try:
         return Pool(name=metadata["name"], namespace="local", uid="local", generation=1, spec=spec)
     except ValidationError as error:

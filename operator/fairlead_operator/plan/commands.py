@@ -32,6 +32,7 @@ def _weights(model: ModelSpec) -> str:
     return (model.uri or "").removeprefix("hf://").removeprefix("file://")
 
 
-def router_command(arguments: Sequence[str]) -> list[str]:
-    """Give the command line that starts a router."""
-    return ["fairlead-router", *arguments]
+def router_command(spec: InferencePoolSpec, arguments: Sequence[str]) -> list[str]:
+    """Give the command line that starts a router of a pool."""
+    workers = ["--workers", str(spec.router.workers)] if spec.router.workers > 1 else []
+    return ["fairlead-router", *arguments, *workers]

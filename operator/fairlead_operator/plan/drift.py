@@ -47,7 +47,7 @@ def _field_differs(name: str, declared: Any, live: Mapping[str, Any]) -> bool:
         return any(
             amount not in found or quantity(value) != quantity(found[amount]) for amount, value in declared.items()
         )
-    return differs(declared, live.get(name)) and not (declared == {} and name not in live)
+    return differs(declared, live.get(name)) and not (declared in ({}, []) and name not in live)
 
 
 def _items_differ(declared: Sequence[Any], live: Sequence[Any]) -> bool:

@@ -12,6 +12,7 @@ from fairlead_operator.plan.metadata import (
     router_name,
     selector,
 )
+from fairlead_operator.plan.router_files import mounts, volumes, with_files
 from fairlead_operator.types import Images
 from fairlead_router.contract import ADMIN_PORT, CONFIG_KEY, DATA_PORT, Component
 
@@ -70,12 +71,12 @@ def _role_binding(pool: Pool) -> dict[str, Any]:
 
 
 def _config_map(pool: Pool) -> dict[str, Any]:
-    config = pool.spec.router_config(pool.name)
+    config = with_files(pool.spec.router_config(pool.name), pool.spec.router)
     return _child(pool, "v1", "ConfigMap", router_name(pool.name), data={CONFIG_KEY: config.to_yaml()})
 
 
 def _service(pool: Pool) -> dict[str, Any]:
-    service = pool.spec.router.service
+    service, scheme = pool.spec.router.service, _scheme(pool)
     return _child(
         pool,
         "v1",
@@ -84,9 +85,22 @@ def _service(pool: Pool) -> dict[str, Any]:
         spec={
             "type": service.type,
             "selector": selector(pool.name, Component.ROUTER),
-            "ports": [{"name": "http", "port": service.port, "targetPort": "http", "protocol": "TCP"}],
+            "ports": [
+                {
+                    "name": scheme,
+                    "appProtocol": scheme,
+                    "port": service.port,
+                    "targetPort": scheme,
+                    "protocol": "TCP",
+                }
+            ],
         },
     )
+
+
+def _scheme(pool: Pool) -> str:
+    """Name the data port: gateways and people read there how to speak to it."""
+    return "https" if pool.spec.router.tls else "http"
 
 
 def _deployment(pool: Pool, images: Images) -> dict[str, Any]:
@@ -112,7 +126,8 @@ def _router_pod_spec(pool: Pool, images: Images, chosen: dict[str, str]) -> dict
     arguments = ["--pool", pool.name, "--namespace", pool.namespace]
     arguments += ["--port", str(DATA_PORT), "--admin-port", str(ADMIN_PORT)]
     arguments += ["--shutdown-timeout", str(SHUTDOWN_SECONDS)]
-    command, *arguments = router_command(arguments)
+    router = pool.spec.router
+    command, *arguments = router_command(pool.spec, arguments)
     return {
         "serviceAccountName": router_name(pool.name),
         "automountServiceAccountToken": True,
@@ -127,7 +142,7 @@ def _router_pod_spec(pool: Pool, images: Images, chosen: dict[str, str]) -> dict
                 "command": [command],
                 "args": arguments,
                 "ports": [
-                    {"name": "http", "containerPort": DATA_PORT, "protocol": "TCP"},
+                    {"name": _scheme(pool), "containerPort": DATA_PORT, "protocol": "TCP"},
                     {"name": "admin", "containerPort": ADMIN_PORT, "protocol": "TCP"},
                 ],
                 "readinessProbe": {"httpGet": {"path": "/ready", "port": "admin"}, "periodSeconds": 2},
@@ -138,10 +153,12 @@ def _router_pod_spec(pool: Pool, images: Images, chosen: dict[str, str]) -> dict
                     "failureThreshold": 6,
                 },
                 "lifecycle": {"preStop": {"sleep": {"seconds": ENDPOINTS_NOTICE_SECONDS}}},
-                "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}},
+                "resources": {"requests": {"cpu": f"{50 * router.workers}m", "memory": f"{128 * router.workers}Mi"}},
+                "volumeMounts": mounts(router),
                 "securityContext": restricted_container(),
             }
         ],
+        "volumes": volumes(router),
         "topologySpreadConstraints": [
             {
                 "maxSkew": 1,

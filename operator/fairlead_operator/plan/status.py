@@ -10,6 +10,7 @@ from fairlead_operator.api.conditions import ConditionType, Phase
 from fairlead_operator.api.pool import Pool
 from fairlead_operator.plan.metadata import router_name, selector
 from fairlead_operator.plan.observed import Observed, router_available, router_settled, router_trouble
+from fairlead_operator.plan.router_files import needs
 from fairlead_operator.types import ChildKey, Engine
 from fairlead_router.contract import Component
 
@@ -77,13 +78,20 @@ def _deployment(pool: Pool, observed: Observed) -> Any:
 def _ready(pool: Pool, observed: Observed, live: Sequence[Engine]) -> Condition:
     ready = sum(engine.ready for engine in live)
     if not router_available(_deployment(pool, observed)):
-        return Condition(ConditionType.READY, False, Reason.ROUTER_NOT_READY, "no router pod is available yet")
+        message = f"no router pod is available yet{_needs(pool)}"
+        return Condition(ConditionType.READY, False, Reason.ROUTER_NOT_READY, message)
     if pool.spec.replicas == 0 and ready == 0:
         return Condition(ConditionType.READY, False, Reason.SCALED_TO_ZERO, "spec.replicas is 0; scale up to serve")
     if ready == 0:
         message = f"none of {len(live)} engines is ready yet"
         return Condition(ConditionType.READY, False, Reason.NO_ENGINE_READY, message)
     return Condition(ConditionType.READY, True, Reason.SERVING, f"{ready} of {pool.spec.replicas} engines are ready")
+
+
+def _needs(pool: Pool) -> str:
+    """Say what a router pod waits for where it is not there; the operator may not read Secrets and cannot tell."""
+    needed = needs(pool.spec.router)
+    return f"; its pods start only when there is {needed}" if needed else ""
 
 
 def _progressing(
@@ -100,7 +108,8 @@ def _progressing(
     elif leaving or len(live) > wanted:
         reason, message = Reason.STOPPING_ENGINES, f"{leaving or len(live) - wanted} engines are being removed"
     elif not router_settled(_deployment(pool, observed)):
-        reason, message = Reason.ROLLING_OUT_ROUTER, "the router's Deployment is not as declared yet"
+        reason = Reason.ROLLING_OUT_ROUTER
+        message = f"the router's Deployment is not as declared yet{_needs(pool)}"
     else:
         return Condition(ConditionType.PROGRESSING, False, Reason.AS_DECLARED, counts)
     return Condition(ConditionType.PROGRESSING, True, reason, message)
@@ -117,7 +126,7 @@ def _degraded(pool: Pool, observed: Observed, live: Sequence[Engine]) -> Conditi
     if failing:
         return Condition(ConditionType.DEGRADED, True, Reason.ENGINE_FAILING, "; ".join(failing))
     if trouble := router_trouble(_deployment(pool, observed)):
-        return Condition(ConditionType.DEGRADED, True, Reason.ROUTER_FAILING, trouble)
+        return Condition(ConditionType.DEGRADED, True, Reason.ROUTER_FAILING, f"{trouble}{_needs(pool)}")
     return Condition(ConditionType.DEGRADED, False, Reason.HEALTHY, "nothing is known to be wrong")
 
 

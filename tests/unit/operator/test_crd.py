@@ -54,6 +54,18 @@ def test_defaults_in_the_schema_are_the_defaults_of_the_model() -> None:
     assert parse_spec({**filled, **minimal}) == parse_spec(minimal)
 
 
+def test_an_optional_part_that_is_left_out_stays_out() -> None:
+    router = SCHEMA["properties"]["spec"]["properties"]["router"]["properties"]
+    assert "default" in router["limits"], "its defaults apply where it is left out"
+    for name in ("auth", "tls", "accessLog", "tracing"):
+        assert "default" not in router[name], f"{name} would be switched on"
+
+
+def test_a_bound_that_is_not_allowed_itself_is_written_as_openapi_3_0_has_it() -> None:
+    sample = SCHEMA["properties"]["spec"]["properties"]["router"]["properties"]["accessLog"]["properties"]["sample"]
+    assert (sample["minimum"], sample["exclusiveMinimum"]) == (0, True)
+
+
 def test_samples_parse() -> None:
     for sample in (ROOT / "manifests" / "samples").glob("*.yaml"):
         for document in yaml.safe_load_all(sample.read_text()):

@@ -12,6 +12,7 @@ from fairlead_operator.plan.drift import adopted, differs, meddled, quantity
 SAME = [
     ({"a": 1}, {"a": 1, "added": 2}),
     ({"a": {}}, {}),
+    ({"a": []}, {}),
     ([1, 2], [1, 2]),
     ([{"name": "x", "v": 1}], [{"name": "injected"}, {"name": "x", "v": 1, "default": 0}]),
     ({"requests": {"cpu": "1000m"}}, {"requests": {"cpu": "1"}}),
@@ -25,6 +26,7 @@ OTHER = [
     ([1], [1, 2]),
     ([{"name": "x", "v": 1}], [{"name": "x", "v": 2}]),
     ([{"name": "x"}], []),
+    ({"a": []}, {"a": [{"name": "x"}]}),
     ({"requests": {"cpu": "1"}}, {"requests": {"cpu": "2"}}),
     ({"requests": {"cpu": "1"}}, {}),
 ]

@@ -138,6 +138,14 @@ BAD_MANIFESTS = {
         "spec: classes: at most one class may have default: true",
     ),
     "a flag that Fairlead sets": (MANIFEST.replace("{type: mock}", "{type: mock, args: [--port=1]}"), "spec.engine: "),
+    "keys from a Secret": (
+        MANIFEST + "  router: {auth: {secretRef: {name: keys}}}\n",
+        "spec.router.auth: there are no Secrets on this machine",
+    ),
+    "a certificate from a Secret": (
+        MANIFEST + "  router: {tls: {secretRef: {name: tls}}}\n",
+        "spec.router.tls: there are no Secrets on this machine",
+    ),
     "a program that is missing": (
         MANIFEST.replace("{name: mock}", "{name: m, uri: hf://o/m}").replace("type: mock", "type: vllm"),
         "vllm is not installed here",
