@@ -43,7 +43,7 @@ def target_of(raw: bytes) -> Target:
 
     """
     path, _, query = _ABSOLUTE.sub(b"", raw, count=1).partition(b"?")
-    if _PLAIN.fullmatch(path):
+    if _PLAIN.fullmatch(path) and b"#" not in query:
         return Target(path.decode("ascii"), query)
     path = path or b"/"
     if not path.startswith(b"/") or b"#" in raw or len(_ESCAPE.findall(path)) != path.count(b"%"):
