@@ -7,6 +7,7 @@ second, which is how much later than asked a deadline may take effect.
 
 import asyncio
 import math
+import time
 from collections.abc import Iterator
 from itertools import islice
 from typing import Final, Protocol
@@ -32,6 +33,8 @@ class Deadlines:
     """Everything of one event loop that has a deadline."""
 
     def __init__(self) -> None:
+        self.now = time.monotonic()  # the clock of asyncio and of uvloop
+        """Seconds of the loop's clock at the last sweep: late by up to a sweep, and free."""
         self._members: set[Timed] = set()
         self.add = self._members.add
         self.discard = self._members.discard
@@ -41,6 +44,7 @@ class Deadlines:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
+            self.now = loop.time()
             members = iter(tuple(self._members))
             while self._sweep(members, loop.time()):  # noqa: ASYNC110 - to let others run, not to wait
                 await asyncio.sleep(0)

@@ -105,9 +105,14 @@ class Edge:
 
     def _route(self, path: str) -> Route | None:
         route = ROUTES.get(path)
-        if route is None and self.router.config.passthrough and path.startswith("/v1/") and path != "/v1/models":
+        if route is None and self.router.config.passthrough and path.startswith("/v1/") and not _lists_models(path):
             return PASSTHROUGH
         return route
+
+
+def _lists_models(path: str) -> bool:
+    """Whether the router answers itself: it knows the models of the whole pool, and which of them a caller may use."""
+    return path == "/v1/models" or path.startswith("/v1/models/")
 
 
 def _shape_for(head: RequestHead | None) -> ErrorShape:

@@ -195,14 +195,14 @@ class EdgeProtocol(asyncio.Protocol):
     def _advance(self) -> None:
         """Deal with parsed events up to the end of the current request."""
         events = self._events
-        try:
-            while events and not self._closing and (self._receiving or not self._answering):
+        while events and not self._closing and (self._receiving or not self._answering):
+            try:
                 self._take(events.popleft())
-        except RequestError as error:
-            self._refuse(error)
-        except Exception:  # the one guard of the data port
-            logger.exception("fault while taking a request")
-            self._refuse(RequestError(Reason.INTERNAL_ERROR, "the router failed; see its log"))
+            except RequestError as error:
+                self._refuse(error)
+            except Exception:  # the one guard of the data port
+                logger.exception("fault while taking a request")
+                self._refuse(RequestError(Reason.INTERNAL_ERROR, "the router failed; see its log"))
         if events and not self._closing:
             self._pause_reading()
         elif self._reading_paused and not self._holding:

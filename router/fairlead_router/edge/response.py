@@ -86,7 +86,7 @@ class Response:
             self._left = length
             lines.append(b"content-length: %d\r\n" % length)
         elif self._http_1_1:
-            self._chunked = True
+            self._chunked = self._has_body
             lines.append(b"transfer-encoding: chunked\r\n")
         else:
             self._keep_alive = False
@@ -99,10 +99,15 @@ class Response:
 
     def write(self, data: bytes) -> None:
         """Send bytes of the body, behind the head if that has not been sent."""
-        head, self._head = self._head, b""
+        head = self._head
+        if self._chunked and data and not head:  # nearly always
+            self.sent_bytes += len(data)
+            self._send(b"%x\r\n%b\r\n" % (len(data), data))
+            return
+        self._head = b""
         if data and self._has_body:
             self.sent_bytes += len(data)
-            self._send(head + self._framed(data) if head else self._framed(data))
+            self._send(head + self._framed(data))
         elif head:
             self._send(head)
 

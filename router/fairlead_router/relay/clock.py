@@ -9,11 +9,11 @@ from fairlead_router.tracing import Trace
 class StreamClock:
     """For the ledger and the histograms alike: TTFT once, then every gap."""
 
-    __slots__ = ("_begun", "_clock", "_decider", "_meters", "_ticket", "_trace")
+    __slots__ = ("_begun", "_clock", "_first_byte", "_meters", "_ticket", "_trace")
 
     def __init__(self, router: Router, ticket: Ticket, meters: StreamMeters, trace: Trace) -> None:
         self._clock = router.clock
-        self._decider = router.decider
+        self._first_byte = router.placing.first_byte
         self._ticket = ticket
         self._meters = meters
         self._trace = trace
@@ -27,7 +27,7 @@ class StreamClock:
             return
         self._begun = True
         self._meters.first(ticket.first_token(now))
-        self._decider.first_byte(ticket, now)
+        self._first_byte(ticket)
         self._trace.first_token()
         if chunks > 1:
             self._meters.gap(ticket.further_tokens(chunks - 1, now), chunks - 1)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Concatenate, Final, ParamSpec
 
 from fairlead_router.contract import Header, Reason, RetryReason
-from fairlead_router.deadlines import NEVER
+from fairlead_router.deadlines import NEVER, SWEEP_SECONDS
 from fairlead_router.decisions.types import Decision, Outcome, Placement, RequestView, Ticket
 from fairlead_router.errors import RequestError
 from fairlead_router.http1.answers import AnswerHead
@@ -300,9 +300,11 @@ class Exchange:
         if relayed is None:
             raise AssertionError("a body without a head")
         if self._silence_reason is not Reason.INTER_TOKEN_TIMEOUT:
-            self._limit_silence(self._services.router.limits.inter_token, Reason.INTER_TOKEN_TIMEOUT)
-        elif not self._paused:
-            self.deadline = min(self._total_at, self._time() + self._silence)
+            # The clock of the sweep is up to a sweep behind.
+            self._silence = self._services.router.limits.inter_token + SWEEP_SECONDS
+            self._silence_reason = Reason.INTER_TOKEN_TIMEOUT
+        if not self._paused:
+            self.deadline = min(self._total_at, self._services.deadlines.now + self._silence)
         try:
             relayed.data(data)
         except EventTooLargeError as error:

@@ -2,14 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Set
 from random import Random
 from typing import TYPE_CHECKING, Final
 
 from fairlead_router.access_log import AccessLog, AccessRecord
 from fairlead_router.contract import Reason
 from fairlead_router.deadlines import Deadlines
-from fairlead_router.decisions.types import Decision, Outcome, RequestView, Ticket
 from fairlead_router.edge.response import Response
 from fairlead_router.http1.requests import RequestHead
 from fairlead_router.router import Router
@@ -35,6 +33,10 @@ class Services:
         self.pool = pool
         self.loop = asyncio.get_running_loop()
         self.random = random
+        self.place = router.placing.submit
+        """Ask for a place; returns the decision, or None where it will be told later."""
+        self.end = router.placing.end
+        """Give a place back."""
         self.access_log = access_log
         self.tracer: Tracer = NoTracer()
         self.buffered_bytes = 0
@@ -44,33 +46,25 @@ class Services:
         self.idle.set()
         self.running: set[Exchange] = set()
         """Requests that are being relayed."""
-        self._deadlines = deadlines
+        self.deadlines = deadlines
 
     def interrupt_all(self) -> None:
         """End every running request: the router cannot wait for it."""
         for exchange in tuple(self.running):
             exchange.interrupt(Reason.SHUTTING_DOWN)
 
-    def place(self, request: RequestView, tried: Set[str], _decided: Callable[[Decision], None]) -> Decision | None:
-        """Ask for a place; returns the decision, or None where it will be told to `decided` later."""
-        return self.router.decider.submit(request, self.router.clock(), tried)
-
-    def end(self, ticket: Ticket, reason: Reason, status: int) -> Outcome:
-        """Give a place back; `status` is the engine's, 0 where it has not answered."""
-        return self.router.decider.end(ticket, reason, self.router.clock(), status)
-
     def began(self, exchange: "Exchange") -> None:
         """Note a request that is valid and will be placed if possible."""
         self.telemetry.offered(exchange.request.service_class)
         self.router.retries.requested()
         self.running.add(exchange)
-        self._deadlines.add(exchange)
+        self.deadlines.add(exchange)
         self.idle.clear()
 
     def ended(self, exchange: "Exchange", reason: Reason) -> None:
         """Account for a request that has ended."""
         self.running.discard(exchange)
-        self._deadlines.discard(exchange)
+        self.deadlines.discard(exchange)
         if not self.running:
             self.idle.set()
         outcome = exchange.outcome

@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
-from typing import Final, Protocol, TypeVar, cast
+from collections.abc import Sequence
+from typing import Final, Protocol, cast
 
 from fairlead_router.deadlines import NEVER
 from fairlead_router.http1.answers import AnswerEvent, AnswerHead, AnswerParser
@@ -14,9 +14,6 @@ logger = logging.getLogger(__name__)
 
 KEEPALIVE_SECONDS: Final = 4.0
 """Shorter than the 5 s after which uvicorn, and so vLLM, closes an idle connection."""
-
-
-T = TypeVar("T")
 
 
 class AnswerReceiver(Protocol):
@@ -116,7 +113,7 @@ class EngineConnection(asyncio.Protocol):
             self._transport.abort()  # nobody asked
             return
         self._heard = True
-        self._guard(receiver, self._give, self._parser.feed(data))
+        self._tell(self._parser.feed(data), receiver)
 
     def eof_received(self) -> bool:
         return False
@@ -126,7 +123,7 @@ class EngineConnection(asyncio.Protocol):
         self._owner.lost(self)
         if receiver is None:
             return
-        self._guard(receiver, self._tell_loss, exc)
+        self._tell([self._loss(exc)], receiver)
 
     def pause_writing(self) -> None:
         if self._receiver is not None:
@@ -136,39 +133,41 @@ class EngineConnection(asyncio.Protocol):
         if self._receiver is not None:
             self._receiver.resume_sending()
 
-    @staticmethod
-    def _guard(receiver: AnswerReceiver, tell: Callable[[T, AnswerReceiver], None], what: T) -> None:
-        """Turn a fault of the router into the end of one request: the guard of what engines do."""
+    def _tell(self, events: Sequence[AnswerEvent | UpstreamError], receiver: AnswerReceiver) -> None:
+        """Tell the receiver what has happened; a fault of the router is the end of its one request."""
         try:
-            tell(what, receiver)
-        except Exception:
+            for event in events:
+                if type(event) is bytes:
+                    receiver.answer_data(event)
+                elif type(event) is AnswerHead:
+                    receiver.answer_head(event)
+                elif event is END:
+                    self._release(clean=event is events[-1])
+                    receiver.answer_end()
+                    return
+                else:
+                    self._lose(event, receiver)
+                if self._receiver is not receiver:  # it has given the answer up
+                    return
+        except Exception:  # the guard of what engines do
             logger.exception("fault while relaying an answer")
             receiver.answer_fault()
 
-    def _give(self, events: list[AnswerEvent], receiver: AnswerReceiver) -> None:
-        for event in events:
-            if type(event) is bytes:
-                receiver.answer_data(event)
-            elif type(event) is AnswerHead:
-                receiver.answer_head(event)
-            elif event is END:
-                self._release(clean=event is events[-1])
-                receiver.answer_end()
-                return
-            elif isinstance(event, HttpError):
-                self.abandon()
-                receiver.answer_lost(LostError(f"{self.address} does not answer in HTTP: {event}"))
-            if self._receiver is not receiver:  # it has given the answer up
-                return
+    def _lose(self, event: object, receiver: AnswerReceiver) -> None:
+        self.abandon()
+        if isinstance(event, UpstreamError):
+            receiver.answer_lost(event)
+        else:
+            receiver.answer_lost(LostError(f"{self.address} does not answer in HTTP: {event}"))
 
-    def _tell_loss(self, exc: Exception | None, receiver: AnswerReceiver) -> None:
+    def _loss(self, exc: Exception | None) -> AnswerEvent | UpstreamError:
+        """Say what the end of the connection is for the answer: perhaps its proper end."""
         how = exc or "end"
         if not self._heard:
-            receiver.answer_lost(ClosedError(f"{self.address} closed the connection: {how}", reused=self.reused))
-        elif self._parser.eof() is END:
-            receiver.answer_end()
-        else:
-            receiver.answer_lost(LostError(f"{self.address} closed the connection inside its answer: {how}"))
+            return ClosedError(f"{self.address} closed the connection: {how}", reused=self.reused)
+        if self._parser.eof() is END:
+            return END
+        return LostError(f"{self.address} closed the connection inside its answer: {how}")
 
     def _release(self, *, clean: bool) -> None:
         """Let the next request have it, unless there may be bytes left in it, in either direction."""
