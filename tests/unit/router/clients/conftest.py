@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -112,12 +113,12 @@ class Sides(Generic[Client]):
         routed.clear()
 
 
-def _openai(url: str, wire: Wire) -> openai.AsyncOpenAI:
+def openai_client(url: str, wire: Wire) -> openai.AsyncOpenAI:
     http = openai.DefaultAsyncHttpxClient(event_hooks={"response": [wire]})
     return openai.AsyncOpenAI(base_url=url + "/v1", api_key=KEY, max_retries=0, http_client=http)
 
 
-def _anthropic(url: str, wire: Wire) -> anthropic.AsyncAnthropic:
+def anthropic_client(url: str, wire: Wire) -> anthropic.AsyncAnthropic:
     http = anthropic.DefaultAsyncHttpxClient(event_hooks={"response": [wire]})
     return anthropic.AsyncAnthropic(base_url=url, api_key=KEY, max_retries=0, http_client=http)
 
@@ -138,28 +139,39 @@ def engine_url() -> Iterator[str]:
 
 
 @pytest.fixture
-def route(router: Any, engine_url: str) -> Callable[..., Awaitable[str]]:
-    """Start a router in front of the engine; fields of its configuration by name."""
+def route(router: Any, engine_url: str) -> Callable[..., Awaitable[Any]]:
+    """Start a router in front of the engine, or of `engines`; fields of its configuration by name."""
 
-    async def start(**fields: Any) -> str:
-        running = await router([engine_url.removeprefix("http://")], RouterConfig(**fields))
-        return str(running.url)
+    async def start(*engines: Any, **fields: Any) -> Any:
+        return await router(engines or [engine_url.removeprefix("http://")], RouterConfig(**fields))
 
     return start
 
 
 @pytest.fixture
-async def with_openai(route: Any, engine_url: str) -> AsyncIterator[Sides[openai.AsyncOpenAI]]:
-    sides = Sides(_openai, engine_url, await route())
-    async with sides.direct, sides.routed:
-        yield sides
+async def sides(route: Any, engine_url: str) -> AsyncIterator[Callable[..., Awaitable[Sides[Any]]]]:
+    """Connect clients, by what makes them, to the engine and to a router."""
+    async with AsyncExitStack() as stack:
+
+        async def connect(make: Callable[[str, Wire], Any], router_url: str) -> Sides[Any]:
+            made = Sides(make, engine_url, router_url)
+            for client in (made.direct, made.routed):
+                await stack.enter_async_context(client)
+            return made
+
+        yield connect
 
 
 @pytest.fixture
-async def with_anthropic(route: Any, engine_url: str) -> AsyncIterator[Sides[anthropic.AsyncAnthropic]]:
-    sides = Sides(_anthropic, engine_url, await route())
-    async with sides.direct, sides.routed:
-        yield sides
+async def with_openai(route: Any, sides: Any) -> Sides[openai.AsyncOpenAI]:
+    made: Sides[openai.AsyncOpenAI] = await sides(openai_client, (await route()).url)
+    return made
+
+
+@pytest.fixture
+async def with_anthropic(route: Any, sides: Any) -> Sides[anthropic.AsyncAnthropic]:
+    made: Sides[anthropic.AsyncAnthropic] = await sides(anthropic_client, (await route()).url)
+    return made
 
 
 class Plain:
@@ -192,6 +204,6 @@ async def plain(route: Any, engine_url: str) -> AsyncIterator[Callable[..., Awai
     async with aiohttp.ClientSession() as session:
 
         async def start(**fields: Any) -> Plain:
-            return Plain(session, engine_url, await route(**fields))
+            return Plain(session, engine_url, (await route(**fields)).url)
 
         yield start
