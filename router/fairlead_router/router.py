@@ -11,14 +11,16 @@ from random import Random
 from fairlead_router.config import RouterConfig, Timeouts, one_line, seconds
 from fairlead_router.contract import EndpointState, Reason
 from fairlead_router.decisions.decider import Decider
-from fairlead_router.decisions.breaker import BreakerSettings
+from fairlead_router.decisions.ledger import Ledger
 from fairlead_router.decisions.policies import POLICIES
-from fairlead_router.decisions.retry import RetryPolicy, RetrySettings
+from fairlead_router.decisions.retry import RetryPolicy
 from fairlead_router.decisions.types import EndpointView, Slo
 from fairlead_router.edge.limits import EdgeLimits
 from fairlead_router.errors import RequestError
 from fairlead_router.identity.gate import Gate, check_class, check_model, default_class
 from fairlead_router.identity.keys import KeyRing, Principal
+from fairlead_router.placing import LocalDecider, Placing
+from fairlead_router.settings import breaker_settings, retry_settings
 from fairlead_router.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
@@ -53,7 +55,14 @@ class Router:
     whether the pool has engines: a pool that is scaled to zero keeps its routers, which answer 503 by themselves.
     """
 
-    def __init__(self, config: RouterConfig, *, clock: Clock = time.monotonic, random: Random | None = None) -> None:
+    def __init__(
+        self,
+        config: RouterConfig,
+        *,
+        clock: Clock = time.monotonic,
+        random: Random | None = None,
+        ledger: Ledger | None = None,
+    ) -> None:
         self.clock = clock
         self.replica = socket.gethostname()
         self.config_loaded = False
@@ -67,8 +76,10 @@ class Router:
         """Told of every new configuration before it is used; a ValueError refuses it."""
         self._random = random or Random()  # noqa: S311 - spreads load, guards nothing
         self._use(config)
-        self.decider = Decider(POLICIES[config.policy](self._random), _breaker(config))
-        self.retries = RetryPolicy(_retries(config), self._random)
+        self.decider = Decider(POLICIES[config.policy](self._random), breaker_settings(config), ledger)
+        self.placing: Placing = LocalDecider(self.decider, clock)
+        """Who places requests."""
+        self.retries = RetryPolicy(retry_settings(config), self._random)
         self.telemetry = Telemetry(config, self.endpoints)
 
     def apply(self, config: RouterConfig) -> None:
@@ -86,8 +97,8 @@ class Router:
             follow(config)
         if config.policy != self.config.policy:
             self.decider.set_policy(POLICIES[config.policy](self._random))
-        self.decider.set_breaker(_breaker(config))
-        self.retries.use(_retries(config))
+        self.decider.set_breaker(breaker_settings(config))
+        self.retries.use(retry_settings(config))
         self._use(config)
         if self.telemetry.apply(config):
             logger.warning("the limits of the classes changed: TTFT and TBT histograms start anew with other buckets")
@@ -184,11 +195,3 @@ class Router:
         self.slos = {
             c.name: Slo(seconds(c.ttft) if c.ttft else None, seconds(c.tbt) if c.tbt else None) for c in config.classes
         }
-
-
-def _breaker(config: RouterConfig) -> BreakerSettings:
-    return BreakerSettings(config.breaker.failures, seconds(config.breaker.open_for))
-
-
-def _retries(config: RouterConfig) -> RetrySettings:
-    return RetrySettings(config.retries.attempts, config.retries.budget, seconds(config.retries.backoff))

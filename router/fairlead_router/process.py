@@ -1,0 +1,30 @@
+"""What every process of a router does at its start."""
+
+import logging
+import resource
+import sys
+
+logger = logging.getLogger(__name__)
+
+
+def set_up_logging(level: str) -> None:
+    """Log to stderr what is at least as severe as `level`."""
+    logging.basicConfig(
+        level=level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # faults are logged where they are answered
+
+
+def allow_open_files() -> int:
+    """Allow as many open files as the system lets us, and return how many; every connection is one.
+
+    The usual soft limit of 1024 is kept low for programs that use select(); asyncio does not.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        except (OSError, ValueError) as error:
+            logger.warning("open files stay limited to %d: %s", soft, error)
+            return soft
+    return hard

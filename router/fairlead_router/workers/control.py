@@ -1,0 +1,102 @@
+"""What the supervisor and its children say to each other.
+
+    supervisor -> child                                      child -> supervisor
+    [config, {...}]                                          [ready]            serves, or decides
+    [endpoints, [[uid, address, state, name], ...],          [report, {...}]    every second, and when asked
+                {uid: slot}, complete]
+    [stop]        drain, and end
+    [interrupt]   end what still runs
+    [report]
+
+Configuration and endpoints come first, and again whenever they change. A link that closes means that the other side has
+died.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Self
+
+from fairlead_router.config import RouterConfig
+from fairlead_router.contract import BreakerState, EndpointState
+from fairlead_router.decisions.types import EndpointView
+from fairlead_router.telemetry.snapshot import Snapshot
+from fairlead_router.workers.link import Message
+
+REPORT_SECONDS = 1.0
+"""Between reports: what a worker that dies has counted since its last one is lost."""
+
+
+class Tell(StrEnum):
+    """Kinds of messages."""
+
+    CONFIG = "config"
+    ENDPOINTS = "endpoints"
+    STOP = "stop"
+    INTERRUPT = "interrupt"
+    READY = "ready"
+    REPORT = "report"
+
+
+def config_message(config: RouterConfig) -> Message:
+    """Return the message that carries a configuration."""
+    return (Tell.CONFIG.value, config.model_dump(mode="json", by_alias=True))
+
+
+def config_in(message: Message) -> RouterConfig:
+    """Return the configuration in a message."""
+    return RouterConfig.model_validate(message[1])
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """The endpoints that discovery has found; `complete` says that it has seen the whole pool."""
+
+    endpoints: tuple[EndpointView, ...] = ()
+    slots: Mapping[str, int] = field(default_factory=dict)
+    complete: bool = False
+
+    def message(self) -> Message:
+        """Return the message that carries it."""
+        endpoints = [(e.uid, e.address, e.state.value, e.name) for e in self.endpoints]
+        return (Tell.ENDPOINTS.value, endpoints, dict(self.slots), self.complete)
+
+    @classmethod
+    def of(cls, message: Message) -> Self:
+        """Read the message."""
+        _, endpoints, slots, complete = message
+        views = (EndpointView(uid, address, EndpointState(state), name) for uid, address, state, name in endpoints)
+        return cls(tuple(views), slots, complete)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """How a child is doing. `breakers` has the endpoints whose breaker is not closed, by uid."""
+
+    breakers: Mapping[str, BreakerState] = field(default_factory=dict)
+    snapshot: Snapshot = field(default_factory=dict)
+    decider_connected: bool = True
+
+    def message(self) -> Message:
+        """Return the message that carries it."""
+        body: dict[str, Any] = {
+            "breakers": {uid: state.value for uid, state in self.breakers.items()},
+            "snapshot": self.snapshot,
+            "deciderConnected": self.decider_connected,
+        }
+        return (Tell.REPORT.value, body)
+
+    @classmethod
+    def of(cls, message: Message) -> Self:
+        """Read the message."""
+        body = message[1]
+        return cls(
+            {uid: BreakerState(state) for uid, state in body["breakers"].items()},
+            body["snapshot"],
+            body["deciderConnected"],
+        )
+
+
+def tripped(endpoints: Iterable[EndpointView]) -> Mapping[str, BreakerState]:
+    """Return the endpoints whose breaker is not closed."""
+    return {e.uid: e.breaker for e in endpoints if e.breaker is not BreakerState.CLOSED}

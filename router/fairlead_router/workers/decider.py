@@ -1,0 +1,116 @@
+"""The decider process: `python -m fairlead_router.workers.decider SETTINGS`, started by the supervisor."""
+
+import asyncio
+import os
+import socket
+import struct
+import sys
+import time
+from dataclasses import dataclass
+from random import Random
+
+import orjson
+import uvloop
+
+from fairlead_router.config import RouterConfig
+from fairlead_router.decisions.decider import Decider
+from fairlead_router.decisions.policies import POLICIES
+from fairlead_router.process import set_up_logging
+from fairlead_router.settings import breaker_settings
+from fairlead_router.workers.control import REPORT_SECONDS, Report, Shown, Tell, config_in, tripped
+from fairlead_router.workers.decider_server import DeciderServer
+from fairlead_router.workers.link import Link, Message
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the supervisor says at the start: descriptors of its link and of the listening socket, and the log level."""
+
+    control: int
+    listener: int
+    log_level: str
+
+
+class DeciderProcess:
+    """Follows the supervisor, and serves workers until the supervisor hangs up."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._server: DeciderServer | None = None
+        self._policy = ""
+        self._random = Random()  # noqa: S311 - spreads load, guards nothing
+        self._control: Link
+        self._over = asyncio.Event()
+
+    async def run(self) -> None:
+        """Serve until the end."""
+        control = socket.socket(fileno=self._settings.control)
+        self._control = await Link.open(control, self._receive, self._over.set)
+        async with asyncio.TaskGroup() as tasks:
+            accepting = tasks.create_task(self._accept())
+            reporting = tasks.create_task(self._report_for_ever())
+            await self._over.wait()
+            accepting.cancel()
+            reporting.cancel()
+        if self._server is not None:
+            self._server.close()
+
+    def _receive(self, message: Message) -> None:
+        match message[0]:
+            case Tell.CONFIG:
+                self._follow(config_in(message))
+            case Tell.ENDPOINTS if self._server is not None:
+                shown = Shown.of(message)
+                self._server.decider.set_endpoints(shown.endpoints)
+                self._server.open()
+                self._control.send((Tell.READY.value,))
+            case Tell.REPORT:
+                self._report()
+            case Tell.STOP:
+                self._over.set()
+
+    def _follow(self, config: RouterConfig) -> None:
+        if self._server is None:
+            self._server = DeciderServer(Decider(POLICIES[config.policy](self._random)), time.monotonic)
+        elif config.policy != self._policy:
+            self._server.decider.set_policy(POLICIES[config.policy](self._random))
+        self._policy = config.policy
+        self._server.decider.set_breaker(breaker_settings(config))
+
+    def _report(self) -> None:
+        if self._server is not None:
+            self._control.send(Report(tripped(self._server.decider.endpoints(self._server.clock()))).message())
+
+    async def _report_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(REPORT_SECONDS)
+            self._report()
+
+    async def _accept(self) -> None:
+        loop = asyncio.get_running_loop()
+        listener = socket.socket(fileno=self._settings.listener)
+        listener.setblocking(False)
+        while True:
+            sock, _ = await loop.sock_accept(listener)
+            if self._server is not None and _is_ours(sock):
+                await self._server.accept(sock)
+            else:
+                sock.close()
+
+
+def _is_ours(sock: socket.socket) -> bool:
+    """Whether a process of this user is at the other end: an abstract address has no permissions."""
+    _pid, uid, _gid = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
+    return bool(uid == os.geteuid())
+
+
+def main() -> None:
+    """Run the process."""
+    settings = Settings(**orjson.loads(sys.argv[1]))
+    set_up_logging(settings.log_level)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(DeciderProcess(settings).run())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""The decider as a process of its own: one ledger and one policy for all workers of a router."""
+
+import logging
+import socket
+from collections.abc import Callable
+from typing import Final
+
+from fairlead_router.contract import Reason
+from fairlead_router.decisions.decider import Decider
+from fairlead_router.decisions.types import Placement, RequestView, Ticket
+from fairlead_router.workers.asking import Say, submitted
+from fairlead_router.workers.link import Link, Message
+
+logger = logging.getLogger(__name__)
+
+_PLACE: Final = Say.PLACE.value
+_REASONS: Final = {reason.value: reason for reason in Reason}
+
+
+class DeciderServer:
+    """Answers workers; lives in one event loop."""
+
+    def __init__(self, decider: Decider, clock: Callable[[], float]) -> None:
+        self.decider = decider
+        self.clock = clock
+        self._asking: set[Asking] = set()
+        self._knows_the_pool = False
+
+    @property
+    def workers(self) -> int:
+        """Workers that are connected."""
+        return len(self._asking)
+
+    def open(self) -> None:
+        """Begin to decide: the policy and the endpoints are known."""
+        if not self._knows_the_pool:
+            self._knows_the_pool = True
+            for asking in self._asking:
+                asking.greet()
+
+    async def accept(self, sock: socket.socket) -> None:
+        """Serve one worker."""
+        asking = Asking(self)
+        asking.link = await Link.open(sock, asking.receive, asking.lost)
+        self._asking.add(asking)
+        if self._knows_the_pool:
+            asking.greet()
+
+    def forget(self, asking: "Asking") -> None:
+        """Forget a worker that has hung up."""
+        self._asking.discard(asking)
+
+    def close(self) -> None:
+        """Hang up on all of them."""
+        for asking in tuple(self._asking):
+            asking.link.close()
+
+
+class Asking:
+    """One worker's connection, and its requests that hold a place."""
+
+    def __init__(self, server: DeciderServer) -> None:
+        self.link: Link
+        self._server = server
+        self._decider = server.decider
+        self._clock = server.clock
+        self._tickets: dict[int, Ticket] = {}
+
+    def greet(self) -> None:
+        """Let the worker ask."""
+        self.link.send((Say.HELLO.value,))
+
+    def receive(self, message: Message) -> None:
+        """Take one message."""
+        match message[0]:
+            case Say.SUBMIT:
+                self._submit(message)
+            case Say.END:
+                _, number, reason, status = message
+                self._end(number, _REASONS[reason], status)
+            case Say.FIRST_BYTE:
+                self._first_byte(message[1])
+            case Say.RUNNING:
+                self._running(message[1])
+            case Say.PING:
+                self.link.send((Say.PONG.value,))
+
+    def lost(self) -> None:
+        """Give back the places of a worker that is gone."""
+        self._server.forget(self)
+        for number in tuple(self._tickets):
+            self._end(number, Reason.CLIENT_DISCONNECTED, 0)
+
+    def _submit(self, message: Message) -> None:
+        number: int = message[1]
+        request, tried = submitted(message)
+        decision = self._decider.submit(request, self._clock(), tried)
+        if isinstance(decision, Placement):
+            ticket = decision.ticket
+            self._tickets[number] = ticket
+            self.link.send((_PLACE, number, ticket.endpoint.uid, ticket.trial))
+        else:
+            self.link.send((Say.REJECT.value, number, decision.reason.value, decision.message))
+
+    def _first_byte(self, number: int) -> None:
+        ticket = self._tickets.get(number)
+        if ticket is not None:
+            self._decider.first_byte(ticket, self._clock())
+
+    def _end(self, number: int, reason: Reason, status: int) -> None:
+        ticket = self._tickets.pop(number, None)
+        if ticket is not None:  # else on an endpoint that this decider has never known
+            self._decider.end(ticket, reason, self._clock(), status)
+
+    def _running(self, tickets: list[tuple[int, str]]) -> None:
+        now = self._clock()
+        unknown = RequestView("", "", "", now)
+        for number, uid in tickets:
+            ticket = self._decider.place(unknown, uid, now)
+            if ticket is not None:
+                self._tickets[number] = ticket

@@ -1,0 +1,187 @@
+"""A worker's decider: it asks the decider process, and decides by itself while there is none to ask.
+
+Whoever decides, the worker's own ledger notes every placement and every end. So it can go on alone at any moment, over
+the counts that all workers share, and tell a decider that comes back what runs. What is lost with the decider is only
+what it alone knew: for how long endpoints have been failing under the requests of other workers.
+"""
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import Callable, Set
+from random import Random
+from typing import Final
+
+from fairlead_router.contract import Reason
+from fairlead_router.decisions.decider import Decider
+from fairlead_router.decisions.types import Decision, Outcome, Placement, Rejection, RequestView, Ticket
+from fairlead_router.placing import Decided
+from fairlead_router.workers.asking import Say, running, submission
+from fairlead_router.workers.link import Link, Message
+
+logger = logging.getLogger(__name__)
+
+PING_SECONDS: Final = 0.25
+SILENCE_SECONDS: Final = 1.0
+"""After so long without a word the decider counts as lost: a request that waits for it is decided here."""
+_RETRY_SECONDS: Final = (0.02, 0.5)
+"""Between attempts to reach the decider: at first, and at most."""
+
+_END: Final = Say.END.value
+_REASONS: Final = {reason.value: reason for reason in Reason}
+
+
+class _Waiting:
+    """A request that waits for its place."""
+
+    __slots__ = ("decided", "request", "tried")
+
+    def __init__(self, request: RequestView, tried: Set[str], decided: Decided) -> None:
+        self.request = request
+        self.tried = tried
+        self.decided = decided
+
+
+class RemoteDecider:
+    """Places the requests of one worker; lives in one event loop."""
+
+    def __init__(self, own: Decider, clock: Callable[[], float], random: Random) -> None:
+        """Begin alone; `own` has the worker's ledger."""
+        self.connected = False
+        """Whether the decider decides; False while this worker does."""
+        self._own = own
+        self._clock = clock
+        self._random = random
+        self._link: Link | None = None
+        self._numbers = 0
+        self._waiting: dict[int, _Waiting] = {}
+        self._open: dict[Ticket, int] = {}
+        self._heard_at = 0.0
+        self._lost: asyncio.Event = asyncio.Event()
+
+    # What the relay calls.
+
+    def submit(self, request: RequestView, tried: Set[str], decided: Decided) -> Decision | None:
+        """Ask for a place."""
+        link = self._link
+        if link is None or not self.connected:
+            return self._decide(request, tried)
+        self._numbers = number = self._numbers + 1
+        self._waiting[number] = _Waiting(request, tried, decided)
+        link.send(submission(number, request, tried))
+        return None
+
+    def first_byte(self, ticket: Ticket) -> None:
+        """Tell of an answer, where it tells something of the endpoint."""
+        trial = ticket.trial
+        self._own.first_byte(ticket, self._clock())
+        if trial and self._link is not None:
+            self._link.send((Say.FIRST_BYTE.value, self._open[ticket]))
+
+    def end(self, ticket: Ticket, reason: Reason, status: int) -> Outcome:
+        """Give a place back."""
+        outcome = self._own.end(ticket, reason, self._clock(), status)
+        number = self._open.pop(ticket)
+        if self.connected and self._link is not None:
+            self._link.send((_END, number, reason.value, status))
+        return outcome
+
+    # The connection to the decider.
+
+    async def run(self, address: bytes) -> None:
+        """Stay connected with the decider at an abstract address, for ever."""
+        pause, longest = _RETRY_SECONDS
+        while True:
+            if await self._connect(address):
+                await self._watch()
+                pause, _ = _RETRY_SECONDS
+            await asyncio.sleep(pause * (0.5 + self._random.random()))
+            pause = min(2 * pause, longest)
+
+    async def _connect(self, address: bytes) -> bool:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        sock.setblocking(False)
+        try:
+            sock.connect(address)
+        except OSError:
+            sock.close()
+            return False
+        self._lost.clear()
+        self._heard_at = self._clock()
+        self._link = await Link.open(sock, self._receive, self._hung_up)
+        self._link.send((Say.HELLO.value,))
+        return True
+
+    async def _watch(self) -> None:
+        """Return when the decider is lost."""
+        while not self._lost.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(PING_SECONDS):
+                    await self._lost.wait()
+            if self._link is None:
+                return
+            if self._clock() - self._heard_at > SILENCE_SECONDS:
+                self._link.abort()
+                self._go_on_alone("it is silent")
+            else:
+                self._link.send((Say.PING.value,))
+
+    def _receive(self, message: Message) -> None:
+        self._heard_at = self._clock()
+        match message[0]:
+            case Say.PLACE:
+                _, number, uid, trial = message
+                self._placed(number, uid, trial=trial)
+            case Say.REJECT:
+                _, number, reason, text = message
+                self._waiting.pop(number).decided(Rejection(_REASONS[reason], text))
+            case Say.HELLO:
+                self._begin_to_ask()
+
+    def _begin_to_ask(self) -> None:
+        if self._link is not None:
+            self._link.send(running((number, ticket.endpoint.uid) for ticket, number in self._open.items()))
+            self.connected = True
+            logger.info("the decider decides")
+
+    def _hung_up(self) -> None:
+        self._go_on_alone("it has hung up")
+        self._link = None
+        self._lost.set()
+
+    def _go_on_alone(self, why: str) -> None:
+        if not self.connected:
+            return
+        self.connected = False
+        waiting, self._waiting = self._waiting, {}
+        logger.warning("the decider is lost, this worker decides: %s; %d requests waited", why, len(waiting))
+        for each in waiting.values():
+            each.decided(self._decide(each.request, each.tried))
+
+    # Decisions.
+
+    def _decide(self, request: RequestView, tried: Set[str]) -> Decision:
+        decision = self._own.submit(request, self._clock(), tried)
+        if isinstance(decision, Placement):
+            self._numbers += 1
+            self._open[decision.ticket] = self._numbers
+        return decision
+
+    def _placed(self, number: int, uid: str, *, trial: bool) -> None:
+        waiting = self._waiting.pop(number)
+        ticket = self._own.place(waiting.request, uid, self._clock())
+        if ticket is None:
+            self._ask_for_another(number, uid, waiting)
+            return
+        ticket.trial = ticket.trial or trial
+        self._open[ticket] = number
+        waiting.decided(Placement(ticket))
+
+    def _ask_for_another(self, number: int, uid: str, waiting: _Waiting) -> None:
+        """Turn down a place on an endpoint that this worker has not heard of yet, or not any more."""
+        if self._link is not None:
+            self._link.send((_END, number, Reason.CLIENT_DISCONNECTED.value, 0))
+        decision = self.submit(waiting.request, waiting.tried | {uid}, waiting.decided)
+        if decision is not None:
+            waiting.decided(decision)
