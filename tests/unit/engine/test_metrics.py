@@ -1,16 +1,13 @@
 """The mock's metrics against those of vLLM."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
-from prometheus_client import Metric
-from prometheus_client.parser import text_string_to_metric_families
+from vllm_metrics import INFO, families, listed, signature
 
 from fairlead_engine.mock.settings import Settings
 
 CHAT = "/v1/chat/completions"
-VLLM = Path(__file__).with_name("vllm_metrics.txt")
 WANTED_BY_READERS = (
     "vllm:num_requests_running",
     "vllm:num_requests_waiting",
@@ -32,39 +29,20 @@ WANTED_BY_READERS = (
 )
 
 
-def families(text: str) -> dict[str, Metric]:
-    """Return the metrics under vLLM's prefix, without the creation times that the client library adds."""
-    parsed = {family.name: family for family in text_string_to_metric_families(text)}
-    return {n: f for n, f in parsed.items() if n.startswith("vllm:") and not n.endswith("_created")}
-
-
-def signature(family: Metric) -> str:
-    """Describe a metric as a line of vllm_metrics.txt does."""
-    labels: dict[str, set[str]] = {}
-    for sample in family.samples:
-        for label, value in sample.labels.items():
-            labels.setdefault(label, set()).add(value)
-    edges = sorted(labels.pop("le", set()) - {"+Inf"}, key=float)
-    free = ("engine", "model_name")
-    words = [label if label in free else f"{label}={'|'.join(sorted(labels[label]))}" for label in sorted(labels)]
-    return " ".join([family.name, family.type, *words, *([f"le={','.join(edges)}"] if edges else [])])
-
-
 @pytest.fixture(scope="module")
 def vllm() -> dict[str, str]:
-    lines = [line for line in VLLM.read_text().splitlines() if not line.startswith("#")]
-    return {line.split()[0]: line for line in lines}
+    return listed()
 
 
 async def test_every_metric_has_vllms_name_type_labels_and_buckets(mock: Any, vllm: dict[str, str]) -> None:
     ours = families(await mock.get_text("/metrics"))
-    del ours["vllm:cache_config_info"]
+    del ours[INFO]
     assert {name: signature(family) for name, family in ours.items()} == {name: vllm.get(name) for name in ours}
 
 
 async def test_the_cache_configuration_has_labels_that_vllm_has(mock: Any, vllm: dict[str, str]) -> None:
-    (sample,) = families(await mock.get_text("/metrics"))["vllm:cache_config_info"].samples
-    assert set(sample.labels) <= set(vllm["vllm:cache_config_info"].split())
+    (sample,) = families(await mock.get_text("/metrics"))[INFO].samples
+    assert set(sample.labels) <= set(vllm[INFO].split())
     assert (sample.labels["block_size"], sample.labels["num_gpu_blocks"]) == ("16", "14733")
 
 
