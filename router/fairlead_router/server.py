@@ -1,8 +1,8 @@
-"""Serve both ports in one loop, and stop in the order that loses no answer.
+"""Serve the ports, and stop in the order that loses no answer.
 
 On SIGTERM or SIGINT: not ready, and 503 for what still arrives on open connections; no new connections; running
-requests end by themselves or, after the shutdown timeout or at a second signal, by an error event; then idle connections are closed. The
-admin port stays until the data port is done, so that the drain can be watched.
+requests end by themselves or, after the shutdown timeout or at a second signal, by an error event; then idle
+connections are closed. The admin port stays until the data port is done, so that the drain can be watched.
 """
 
 import asyncio
@@ -11,7 +11,8 @@ import errno
 import logging
 import signal
 import socket
-from collections.abc import Callable, Iterator
+import ssl
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, Literal
 
 import uvicorn
@@ -34,7 +35,16 @@ class PortTakenError(Exception):
 
 
 class HttpServer(uvicorn.Server):
-    """uvicorn without its own signal handling: two of them share this process."""
+    """uvicorn without its own signal handling: two of them share a process. With `tls`, it serves https."""
+
+    def __init__(self, config: uvicorn.Config, tls: ssl.SSLContext | None = None) -> None:
+        super().__init__(config)
+        self._tls = tls
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen."""
+        self.config.ssl = self._tls  # a context that follows its files, where uvicorn would read them once
+        await super().startup(sockets)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -42,8 +52,8 @@ class HttpServer(uvicorn.Server):
         yield
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """Bind a listening address; port 0 takes a free one.
+def bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
+    """Bind a listening address; port 0 takes a free one. A `shared` one can be bound by several sockets of this user.
 
     Raises
     ------
@@ -55,6 +65,8 @@ def bind(host: str, port: int) -> socket.socket:
     # asyncio sets TCP_NODELAY only where it is told that the protocol is TCP; without, small answers wait 40 ms.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if shared:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
         listener.bind((host, port))
     except OSError as error:
@@ -74,38 +86,83 @@ async def serve(
     shutdown_timeout: float,
     on_ready: Callable[[], None],
 ) -> None:
-    """Serve until SIGTERM or SIGINT and until what runs then has ended; calls `on_ready` once, when ready."""
+    """Serve both ports until SIGTERM or SIGINT and until what runs then has ended; calls `on_ready` once, when ready."""
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
+    stop_on_signals(stop, again=data_path.services.interrupt_all)
+    async with serving_admin(*admin), asyncio.TaskGroup() as tasks:
+        announcing: set[asyncio.Task[None]] = set()
+        await serve_data(
+            router,
+            data_path,
+            listener,
+            stop,
+            shutdown_timeout=shutdown_timeout,
+            on_started=lambda: announcing.add(tasks.create_task(announce(router, on_ready))),
+        )
+        for task in announcing:
+            task.cancel()
+
+
+async def serve_data(
+    router: Router,
+    data_path: DataPath,
+    listener: socket.socket,
+    stop: asyncio.Event,
+    *,
+    shutdown_timeout: float,
+    on_started: Callable[[], None],
+) -> None:
+    """Serve clients until `stop` is set and until what runs then has ended; calls `on_started` when it listens."""
+    tls = data_path.following.server_tls
     relayed = data_path.services
+    server = http_server(data_path.app, data_path.http, tls.context if tls else None)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(server.serve(sockets=[listener]))
+        await _started(server)
+        on_started()
+        await stop.wait()
+        router.shutting_down = True
+        logger.info("stopping: %d requests run", len(relayed.running))
+        for each in server.servers:
+            each.close()
+        await _drain(relayed, shutdown_timeout)
+        server.should_exit = True
+
+
+@contextlib.asynccontextmanager
+async def serving_admin(app: Any, listener: socket.socket) -> AsyncIterator[None]:
+    """Serve the admin port meanwhile."""
+    server = http_server(app)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(server.serve(sockets=[listener]))
+        await _started(server)
+        yield
+        server.should_exit = True
+
+
+def stop_on_signals(stop: asyncio.Event, again: Callable[[], None]) -> None:
+    """Set `stop` at SIGTERM or SIGINT; call `again` at every further one."""
 
     def on_signal() -> None:
         if stop.is_set():
-            relayed.interrupt_all()
+            again()
         stop.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal)
-    data_server, admin_server = http_server(data_path.app, data_path.http), http_server(admin[0])
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(admin_server.serve(sockets=[admin[1]]))
-        data_task = tasks.create_task(data_server.serve(sockets=[listener]))
-        await _started(admin_server)
-        await _started(data_server)
-        announcing = tasks.create_task(_announce(router, on_ready))
-        await stop.wait()
-        announcing.cancel()
-        router.shutting_down = True
-        logger.info("stopping: %d requests run", relayed.running)
-        for each in data_server.servers:
-            each.close()
-        await _drain(relayed, shutdown_timeout)
-        data_server.should_exit = True
-        await data_task
-        admin_server.should_exit = True
+        asyncio.get_running_loop().add_signal_handler(number, on_signal)
 
 
-def http_server(app: Any, http: type[asyncio.Protocol] | Literal["httptools"] = "httptools") -> HttpServer:
+async def announce(router: Router, on_ready: Callable[[], None]) -> None:
+    """Call `on_ready` when the router has become ready."""
+    await router.ready.wait()
+    on_ready()
+
+
+def http_server(
+    app: Any,
+    http: type[asyncio.Protocol] | Literal["httptools"] = "httptools",
+    tls: ssl.SSLContext | None = None,
+) -> HttpServer:
     """Return a server for an ASGI app behind a protocol; it serves the sockets that it is given."""
     return HttpServer(
         uvicorn.Config(
@@ -118,7 +175,8 @@ def http_server(app: Any, http: type[asyncio.Protocol] | Literal["httptools"] = 
             server_header=False,
             timeout_keep_alive=KEEPALIVE_SECONDS,
             timeout_graceful_shutdown=LAST_WORDS_SECONDS,
-        )
+        ),
+        tls,
     )
 
 
@@ -127,18 +185,13 @@ async def _started(server: uvicorn.Server) -> None:
         await asyncio.sleep(_POLL_SECONDS)
 
 
-async def _announce(router: Router, on_ready: Callable[[], None]) -> None:
-    await router.ready.wait()
-    on_ready()
-
-
 async def _drain(relayed: Services, shutdown_timeout: float) -> None:
     """Wait for running requests; end those that take longer."""
     try:
         async with asyncio.timeout(shutdown_timeout):
             await relayed.idle.wait()
     except TimeoutError:
-        logger.warning("%d requests run after %g s: ending them", relayed.running, shutdown_timeout)
+        logger.warning("%d requests run after %g s: ending them", len(relayed.running), shutdown_timeout)
         relayed.interrupt_all()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LAST_WORDS_SECONDS):
