@@ -9,7 +9,7 @@ import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from fairlead_router.contract import Reason
+from fairlead_router.contract import Header, Reason
 from fairlead_router.edge.response import Response
 from fairlead_router.edge.target import Target
 from fairlead_router.errors import RequestError
@@ -25,12 +25,13 @@ AsgiApp = Callable[[Message, Receive, Send], Awaitable[None]]
 
 CALLER = "fairlead.caller"
 """Key of the ASGI scope under which the app finds who asks."""
+_REASON = Header.REASON.encode()
 MAX_BODY_BYTES = 1024 * 1024
 """Of a request that no engine will see."""
 
 
 class ColdRequest:
-    """One request for the ASGI app; `tasks` holds its task while it runs."""
+    """One request for the ASGI app; `tasks` holds its task while it runs, `ended` is told once how it went."""
 
     def __init__(
         self,
@@ -40,6 +41,7 @@ class ColdRequest:
         caller: Principal,
         response: Response,
         tasks: "set[asyncio.Task[None]]",
+        ended: Callable[[Reason], None],
     ) -> None:
         self._app = app
         self._head = head
@@ -47,6 +49,8 @@ class ColdRequest:
         self._caller = caller
         self._response = response
         self._tasks = tasks
+        self._ended: Callable[[Reason], None] | None = ended
+        self._reason = Reason.CLIENT_DISCONNECTED  # unless there is an answer
         self._task: asyncio.Task[None] | None = None
         self._body = bytearray()
         self._received = False
@@ -72,6 +76,7 @@ class ColdRequest:
             self._response.abort()
         else:
             self._response.fail(error)
+        self._finish(error.reason)
         self.client_gone()
 
     def pause(self) -> None:
@@ -86,14 +91,22 @@ class ColdRequest:
         """Tell the app, if it asks."""
         self._gone.set()
         self._writable.set()
+        if self._task is None:
+            self._finish(Reason.CLIENT_DISCONNECTED)
 
     async def _run(self) -> None:
         try:
             await self._app(self._scope(), self._receive, self._send)
-        except Exception:  # the one guard of requests that are not relayed
+        except Exception:  # the guard of requests that are not relayed
             logger.exception("fault while serving %s %s", self._head.method, self._target.path)
             if not self._gone.is_set() and not self._response.ended:
                 self.fail(RequestError(Reason.INTERNAL_ERROR, "the router failed; see its log"))
+        self._finish(self._reason if self._response.ended else Reason.CLIENT_DISCONNECTED)
+
+    def _finish(self, reason: Reason) -> None:
+        ended, self._ended = self._ended, None
+        if ended is not None:
+            ended(reason)
 
     def _scope(self) -> Message:
         return {
@@ -136,4 +149,5 @@ class ColdRequest:
     def _start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         lengths = [int(value) for name, value in headers if name.lower() == b"content-length"]
         fields = [field for field in headers if field[0].lower() not in {b"content-length", b"connection"}]
+        self._reason = next((Reason(value.decode()) for name, value in fields if name == _REASON), Reason.COMPLETED)
         self._response.start(status, fields, length=lengths[0] if lengths else None)

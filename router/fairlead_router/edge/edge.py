@@ -4,6 +4,7 @@ Whatever is decided by a request's path or its key is decided here, once, before
 """
 
 import asyncio
+from functools import partial
 from typing import Final
 
 from fairlead_router.contract import Header, Reason
@@ -80,7 +81,8 @@ class Edge:
         caller = ANYONE if target.path in PUBLIC_PATHS else self.router.gate.identify(head.headers)
         route = self._route(target.path)
         if route is None:
-            return ColdRequest(self._app, head, target, caller, response, self.tasks)
+            account = partial(self._services.answered, head, target, caller, response, self.router.clock())
+            return ColdRequest(self._app, head, target, caller, response, self.tasks, account)
         if head.method not in route.methods:
             raise RequestError(
                 Reason.METHOD_NOT_ALLOWED, f"{head.method} {target.path}: use {'or '.join(route.methods)}"

@@ -206,10 +206,10 @@ class Exchange:
         if isinstance(decision, Placement):
             self._ticket = decision.ticket
             self.endpoint_name = decision.ticket.endpoint.name
-            self.trace.placed(decision.ticket.endpoint)
             self._fresh = False
             if self._retry is not None:
                 self._count_retry(*self._retry)
+            self.trace.placed(decision.ticket.endpoint)
             self._send()
         elif self._tried:
             tried = len(self._tried)
@@ -250,6 +250,7 @@ class Exchange:
         self._connection = None
         if isinstance(error, ClosedError) and error.reused and self._outbound.repeatable:
             self._services.telemetry.retried(RetryReason.STALE_CONNECTION)
+            self.trace.retried(RetryReason.STALE_CONNECTION)
             self._fresh = True
             self._send()
             return

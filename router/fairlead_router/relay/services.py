@@ -9,7 +9,10 @@ from fairlead_router.access_log import AccessLog, AccessRecord
 from fairlead_router.contract import Reason
 from fairlead_router.deadlines import Deadlines
 from fairlead_router.edge.response import Response
+from fairlead_router.edge.target import Target
 from fairlead_router.http1.requests import RequestHead
+from fairlead_router.identity.keys import Principal
+from fairlead_router.relay.headers import request_id_of
 from fairlead_router.router import Router
 from fairlead_router.tracing import NoTracer, Tracer
 from fairlead_router.upstream.pool import Pool
@@ -83,6 +86,32 @@ class Services:
             method, path = (head.method, head.target.decode("latin-1")) if head else ("", "")
             self.access_log.write(
                 AccessRecord(time.time(), request_id, method, path, response.status, reason, seconds=0.0)
+            )
+
+    def answered(
+        self,
+        head: RequestHead,
+        target: Target,
+        caller: Principal,
+        response: Response,
+        arrived_at: float,
+        reason: Reason,
+    ) -> None:
+        """Account for a request that the router answered itself."""
+        if self.access_log.wants(reason):
+            self.access_log.write(
+                AccessRecord(
+                    time=time.time(),
+                    request_id=request_id_of(head.first, self.random),
+                    method=head.method,
+                    path=target.path,
+                    status=response.status,
+                    reason=reason,
+                    seconds=self.router.clock() - arrived_at,
+                    tenant=caller.tenant,
+                    key=caller.name,
+                    bytes_out=response.sent_bytes,
+                )
             )
 
     def not_placed(self, admitted: "Admitted", reason: Reason) -> None:
