@@ -148,6 +148,6 @@ class ColdRequest:
 
     def _start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         lengths = [int(value) for name, value in headers if name.lower() == b"content-length"]
-        fields = [field for field in headers if field[0].lower() not in {b"content-length", b"connection"}]
+        fields = [field for field in headers if field[0].lower() not in {b"connection", b"content-length", b"date"}]
         self._reason = next((Reason(value.decode()) for name, value in fields if name == _REASON), Reason.COMPLETED)
         self._response.start(status, fields, length=lengths[0] if lengths else None)

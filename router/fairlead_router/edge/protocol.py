@@ -119,6 +119,8 @@ class EdgeProtocol(asyncio.Protocol):
         self._set_deadline()
         if self._handler is not None:
             self._handler.resume()
+        elif self._events:
+            self._advance()
 
     # What uvicorn calls.
 
@@ -143,7 +145,7 @@ class EdgeProtocol(asyncio.Protocol):
         elif not keep_alive or self._edge.stopping:
             self._close()
         else:
-            self.deadline = self._loop.time() + self._edge.limits.keep_alive
+            self._set_deadline()
             if self._events:
                 self._loop.call_soon(self._advance)  # not from here: a pipeline would nest as deep as it is long
             else:
@@ -159,7 +161,7 @@ class EdgeProtocol(asyncio.Protocol):
     def pause_receiving(self) -> None:
         """Read no more of a body that cannot be passed on yet; the client is not to blame for the time."""
         self._holding = True
-        self.deadline = self._total_at
+        self._set_deadline()
         self._pause_reading()
 
     def resume_receiving(self) -> None:
@@ -183,7 +185,11 @@ class EdgeProtocol(asyncio.Protocol):
 
     def _set_deadline(self) -> None:
         limits = self._edge.limits
-        if self._receiving:
+        if self._writing_paused:
+            return  # what it has to do first is to take the bytes that wait for it
+        if self._holding:
+            self.deadline = self._total_at
+        elif self._receiving:
             self.deadline = min(self._loop.time() + limits.body_timeout, self._total_at)
         elif self._answering:
             self.deadline = NEVER
@@ -193,9 +199,9 @@ class EdgeProtocol(asyncio.Protocol):
     # The requests of this connection.
 
     def _advance(self) -> None:
-        """Deal with parsed events up to the end of the current request."""
+        """Deal with parsed events up to the end of the current request; with the next once the client takes answers."""
         events = self._events
-        while events and not self._closing and (self._receiving or not self._answering):
+        while events and not self._closing and (self._receiving or not (self._answering or self._writing_paused)):
             try:
                 self._take(events.popleft())
             except RequestError as error:
@@ -219,7 +225,8 @@ class EdgeProtocol(asyncio.Protocol):
                 self._skip(event)
         elif event is END:
             self._receiving = False
-            self.deadline = NEVER
+            if not self._writing_paused:
+                self.deadline = NEVER
             if handler is not None:
                 handler.body_end()
             elif self._response is None:

@@ -1,6 +1,8 @@
 """One answer to a client: begun at most once, ended exactly once, framed exactly."""
 
+import time
 from collections.abc import Callable, Iterable
+from email.utils import formatdate
 from http import HTTPStatus
 from typing import Protocol
 
@@ -9,6 +11,8 @@ from fairlead_router.errors import ErrorShape, RequestError
 _LINES = {status.value: b"HTTP/1.1 %d %b\r\n" % (status.value, status.phrase.encode()) for status in HTTPStatus}
 _WITHOUT_BODY = frozenset({204, 304})
 LAST_CHUNK = b"0\r\n\r\n"
+_SIZE_LINES = tuple(b"%x\r\n" % size for size in range(4096))
+"""How chunks begin: nearly all are this small, and to write a number costs more than to look it up."""
 
 
 class Sink(Protocol):
@@ -21,6 +25,30 @@ class Sink(Protocol):
     def break_off(self) -> None:
         """Break the connection, so that the client cannot take a part of the answer for the whole."""
         ...
+
+
+def chunk(data: bytes) -> bytes:
+    """Frame data, which must not be empty, as a chunk."""
+    size = len(data)
+    return b"".join((_SIZE_LINES[size] if size < 4096 else b"%x\r\n" % size, data, b"\r\n"))
+
+
+class _Date:
+    """The field `date`, made anew once a second."""
+
+    def __init__(self) -> None:
+        self._second = 0
+        self._line = b""
+
+    def line(self) -> bytes:
+        now = int(time.time())
+        if now != self._second:
+            self._second = now
+            self._line = f"date: {formatdate(now, usegmt=True)}\r\n".encode()
+        return self._line
+
+
+_date = _Date()
 
 
 class Response:
@@ -78,7 +106,7 @@ class Response:
         self.started = True
         self.status = status
         self._has_body = not self._is_head and status not in _WITHOUT_BODY
-        lines = [_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status]
+        lines = [_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status, _date.line()]
         lines += [b"%b: %b\r\n" % field for field in headers]
         if status in _WITHOUT_BODY:
             self._left = 0
@@ -102,7 +130,7 @@ class Response:
         head = self._head
         if self._chunked and data and not head:  # nearly always
             self.sent_bytes += len(data)
-            self._send(b"%x\r\n%b\r\n" % (len(data), data))
+            self._send(chunk(data))
             return
         self._head = b""
         if data and self._has_body:
@@ -151,7 +179,7 @@ class Response:
 
     def _framed(self, data: bytes) -> bytes:
         if self._chunked:
-            return b"%x\r\n%b\r\n" % (len(data), data)
+            return chunk(data)
         if self._left is not None:
             data = data[: self._left]  # an engine that sends more than it announced must not write the next answer
             self._left -= len(data)

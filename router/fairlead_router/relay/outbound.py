@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from fairlead_router.edge.response import LAST_CHUNK
+from fairlead_router.edge.response import LAST_CHUNK, chunk
 from fairlead_router.upstream.connection import AnswerReceiver, EngineConnection
 
 _ONE_WRITE_BYTES: Final = 64 * 1024
@@ -133,7 +133,7 @@ class Streamed:
 
     def push(self, data: bytes) -> None:
         """Send a piece of the body."""
-        self._send(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
+        self._send(chunk(data) if self._chunked else data)
 
     def finish(self) -> None:
         """End the body."""
