@@ -243,6 +243,7 @@ class RunningRouter:
     url: str
     admin_url: str
     session: aiohttp.ClientSession
+    data_path: DataPath
 
     def show(self, engines: Iterable[ScriptedEngine | str]) -> None:
         """Let these be the ready endpoints."""
@@ -293,7 +294,7 @@ async def router() -> AsyncIterator[StartRouter]:
             url = await stack.enter_async_context(_serving(http_server(data_path.app, data_path.http)))
             admin_url = await stack.enter_async_context(_serving(http_server(admin_app(router))))
             session = await stack.enter_async_context(aiohttp.ClientSession())
-            running = RunningRouter(router, data_path.services, url, admin_url, session)
+            running = RunningRouter(router, data_path.services, url, admin_url, session, data_path)
             running.show(engines)
             return running
 
