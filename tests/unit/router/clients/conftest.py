@@ -25,7 +25,9 @@ BIN = Path(sys.executable).parent
 DEADLINE_SECONDS = 10.0
 KEY = "sk-of-nobody"
 
-_RANDOM_ID = re.compile(rb"\b(chatcmpl-tool-|chatcmpl-|cmpl-|resp_|msg_|fc_|call_|toolu_|trsc-|embd-|score-)[0-9a-f]{16,24}\b")
+_RANDOM_ID = re.compile(
+    rb"\b(chatcmpl-tool-|chatcmpl-|cmpl-|resp_|msg_|fc_|call_|toolu_|trsc-|embd-|score-)[0-9a-f]{16,24}\b"
+)
 _TIME = re.compile(rb'"(created|created_at|completed_at)":[0-9.]+')
 
 

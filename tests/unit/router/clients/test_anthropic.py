@@ -58,9 +58,7 @@ async def test_a_conversation_of_blocks(with_anthropic):
         {"role": "assistant", "content": "Hello to you"},
         {"role": "user", "content": [{"type": "text", "text": "And?"}]},
     ]
-    answer = await with_anthropic.ask(
-        lambda c: c.messages.create(model="mock", messages=messages, max_tokens=3)
-    )
+    answer = await with_anthropic.ask(lambda c: c.messages.create(model="mock", messages=messages, max_tokens=3))
     assert answer.usage.output_tokens == 3
 
 

@@ -101,14 +101,14 @@ async def test_openais_client_is_let_in_with_its_key_only(guarded_url):
         assert (await client.models.list()).data
         stranger = client.with_options(api_key="sk-other")
         for call in (
-            lambda: stranger.chat.completions.create(**CHAT),
-            lambda: stranger.chat.completions.create(**CHAT, stream=True),
-            lambda: stranger.audio.transcriptions.create(model="mock", file=("a.wav", b"x")),
-            lambda: stranger.models.list(),
-            lambda: stranger.files.list(),
+            stranger.chat.completions.create(**CHAT),
+            stranger.chat.completions.create(**CHAT, stream=True),
+            stranger.audio.transcriptions.create(model="mock", file=("a.wav", b"x")),
+            listed(stranger.models.list()),
+            listed(stranger.files.list()),
         ):
             with pytest.raises(openai.AuthenticationError) as refused:
-                await call()
+                await call
             assert refused.value.code == "invalid_api_key"
 
 
@@ -118,13 +118,13 @@ async def test_anthropics_client_is_let_in_with_its_key_only(guarded_url):
         assert (await client.models.list()).data
         stranger = client.with_options(api_key="sk-other")
         for call in (
-            lambda: stranger.messages.create(**CHAT, max_tokens=2),
-            lambda: stranger.messages.create(**CHAT, max_tokens=2, stream=True),
-            lambda: stranger.messages.count_tokens(**CHAT),
-            lambda: stranger.models.list(),
+            stranger.messages.create(**CHAT, max_tokens=2),
+            stranger.messages.create(**CHAT, max_tokens=2, stream=True),
+            stranger.messages.count_tokens(**CHAT),
+            listed(stranger.models.list()),
         ):
             with pytest.raises(anthropic.AuthenticationError) as refused:
-                await call()
+                await call
             assert refused.value.type == "authentication_error"
 
 
@@ -147,11 +147,11 @@ async def test_a_pool_without_engines_is_a_server_error_that_may_be_tried_again(
 async def failing_stream(route, engine, kit, events, call):
     """What a client gets of a stream whose engine is lost behind `events`, and the exception that ends it."""
     lost = await engine(kit.answers_then_closes(kit.STREAM_HEAD, *map(kit.chunk, events)))
-    received = []
+    stream = aiter(await call((await route(lost)).url))
+    for _ in events:
+        await anext(stream)
     with pytest.raises((openai.APIError, anthropic.APIError)) as ended:
-        async for event in await call((await route(lost)).url):
-            received.append(event)
-    assert len(received) == len(events)
+        await anext(stream)
     return ended.value
 
 

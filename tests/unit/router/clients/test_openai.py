@@ -125,9 +125,7 @@ async def test_the_result_of_a_tool_is_sent_back(with_openai):
         {"role": "assistant", "tool_calls": [call]},
         {"role": "tool", "tool_call_id": "call_1", "content": "rain"},
     ]
-    answer = await with_openai.ask(
-        lambda c: c.chat.completions.create(model="mock", messages=messages, max_tokens=5)
-    )
+    answer = await with_openai.ask(lambda c: c.chat.completions.create(model="mock", messages=messages, max_tokens=5))
     assert answer.usage.completion_tokens == 5
 
 
@@ -222,9 +220,7 @@ async def test_a_transcription(with_openai):
 
 async def test_a_streamed_transcription(with_openai):
     chunks = await with_openai.ask(
-        lambda c: listed(
-            c.audio.transcriptions.create(model="mock", file=("speech.wav", recording(2.0)), stream=True)
-        )
+        lambda c: listed(c.audio.transcriptions.create(model="mock", file=("speech.wav", recording(2.0)), stream=True))
     )
     assert len(chunks) == 6
 
