@@ -36,6 +36,7 @@ DECLARATIONS: Mapping[Metric, Declaration] = {
     Metric.GOOD_REQUESTS: Declaration(Kind.COUNTER, "Requests completed within TTFT and TBT.", ("pool", "class")),
     Metric.TOKENS: Declaration(Kind.COUNTER, "Tokens of relayed requests.", ("pool", "direction")),
     Metric.RETRIES: Declaration(Kind.COUNTER, "Requests sent once more.", ("pool", "reason")),
+    Metric.RETRIES_WITHHELD: Declaration(Kind.COUNTER, "Retries that the budget did not allow.", ("pool",)),
     Metric.CONFIG_ERRORS: Declaration(Kind.COUNTER, "Configurations refused.", ("pool",)),
     Metric.ACCESS_LOG_DROPPED: Declaration(Kind.COUNTER, "Lines of the access log that were lost.", ("pool",)),
     Metric.TRACE_EXPORT_FAILURES: Declaration(
@@ -56,5 +57,12 @@ DECLARATIONS: Mapping[Metric, Declaration] = {
         Kind.GAUGE, "1 for the state of an endpoint's circuit breaker.", ("pool", "endpoint", "state")
     ),
     Metric.DISCOVERY_CONNECTED: Declaration(Kind.GAUGE, "0 while discovery works with its last view.", ("pool",)),
+    Metric.DECIDER_CONNECTED: Declaration(
+        Kind.GAUGE, "0 while any worker decides by itself, because the decider is lost.", ("pool",)
+    ),
+    Metric.WORKERS: Declaration(Kind.GAUGE, "Processes that serve users.", ("pool",)),
+    Metric.PROCESS_DEATHS: Declaration(
+        Kind.COUNTER, "Processes of the router that have died and were replaced.", ("pool", "process")
+    ),
     Metric.BUILD_INFO: Declaration(Kind.GAUGE, "Always 1; the version is the label.", ("version",)),
 }

@@ -2,6 +2,7 @@
 
 from collections import Counter as Tally
 from collections.abc import Iterable
+from dataclasses import dataclass
 from importlib.metadata import version
 
 from fairlead_router.contract import BreakerState, EndpointState, Metric
@@ -11,8 +12,22 @@ from fairlead_router.telemetry.snapshot import Snapshot, series
 _VERSION = version("fairlead")
 
 
-def state_of(pool: str, endpoints: Iterable[EndpointView], *, discovery_connected: bool) -> Snapshot:
-    """Describe the endpoints, discovery and the build."""
+@dataclass(frozen=True, slots=True)
+class Processes:
+    """The processes of a router, as its one admin port sees them; by default there is one, which does everything."""
+
+    workers: int = 1
+    """Those that serve users."""
+    decider_connected: bool = True
+    """Whether all of them are connected with the decider."""
+    worker_deaths: int = 0
+    decider_deaths: int = 0
+
+
+def state_of(
+    pool: str, endpoints: Iterable[EndpointView], processes: Processes, *, discovery_connected: bool
+) -> Snapshot:
+    """Describe the endpoints, discovery, the router's processes and the build."""
     running, shown = _by_name(endpoints)
     return {
         Metric.IN_FLIGHT.value: series(((pool, name), (running[name],)) for name in shown),
@@ -27,6 +42,11 @@ def state_of(pool: str, endpoints: Iterable[EndpointView], *, discovery_connecte
             for each in BreakerState
         ),
         Metric.DISCOVERY_CONNECTED.value: series([((pool,), (float(discovery_connected),))]),
+        Metric.DECIDER_CONNECTED.value: series([((pool,), (float(processes.decider_connected),))]),
+        Metric.WORKERS.value: series([((pool,), (processes.workers,))]),
+        Metric.PROCESS_DEATHS.value: series(
+            [((pool, "worker"), (processes.worker_deaths,)), ((pool, "decider"), (processes.decider_deaths,))]
+        ),
         Metric.BUILD_INFO.value: series([((_VERSION,), (1.0,))]),
     }
 

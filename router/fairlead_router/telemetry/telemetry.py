@@ -1,7 +1,7 @@
 """All metrics of one process, and of the workers that it supervises."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -18,7 +18,7 @@ from fairlead_router.telemetry.accumulators import Counter, Histogram, StreamMet
 from fairlead_router.telemetry.exposition import families, rendered
 from fairlead_router.telemetry.labels import ModelNames
 from fairlead_router.telemetry.snapshot import Edges, Series, Snapshot, WorkerCounts, merge, series, without_others
-from fairlead_router.telemetry.state import state_of
+from fairlead_router.telemetry.state import Processes, state_of
 
 _COUNTED = (
     Metric.REQUESTS,
@@ -67,7 +67,12 @@ class Telemetry:
         self.loop_lag = Histogram(contract.LOOP_LAG_BUCKETS)
         self.access_log_lost: Callable[[], int] = int
         self.trace_export_failures: Callable[[], int] = int
-        """Both asked at every scrape; set by whoever counts. What they return never falls."""
+        self.retries_withheld: Callable[[], int] = int
+        """Asked at every scrape; set by whoever counts. What they return never falls."""
+        self.processes: Callable[[], Processes] = Processes
+        """Asked at every scrape; set by a supervisor."""
+        self.gather: Callable[[], Awaitable[None]] = _nothing_to_gather
+        """Awaited before every scrape; set by a supervisor, which asks its workers for what they have counted."""
         self.edges = _edges(config)
         self.workers = WorkerCounts(self.edges)
         """Counts of the workers of this process: empty where it does the work itself."""
@@ -149,7 +154,7 @@ class Telemetry:
         names = {endpoint.name for endpoint in endpoints}
         self.workers.keep(names)
         counted = merge((self.snapshot(), *self.workers.snapshots()), self.edges)
-        state = state_of(self._pool, endpoints, discovery_connected=self.discovery_connected)
+        state = state_of(self._pool, endpoints, self.processes(), discovery_connected=self.discovery_connected)
         return {**without_others(counted, names), **state}
 
     def exposition(self) -> bytes:
@@ -157,7 +162,8 @@ class Telemetry:
         return generate_latest(self.registry)
 
     async def exposed(self) -> bytes:
-        """Return the same, without holding up the event loop."""
+        """Return the same, as of now in every process, without holding up the event loop."""
+        await self.gather()
         return await rendered(self.total())
 
     def _use(self, config: RouterConfig) -> None:
@@ -205,6 +211,7 @@ class Telemetry:
         return {
             Metric.LOOP_LAG.value: series([(one, (*lag.counts, lag.sum))], lag.edges),
             Metric.ACCESS_LOG_DROPPED.value: series([(one, (self.access_log_lost(),))]),
+            Metric.RETRIES_WITHHELD.value: series([(one, (self.retries_withheld(),))]),
             Metric.TRACE_EXPORT_FAILURES.value: series([(one, (self.trace_export_failures(),))]),
             Metric.CLIENT_CONNECTIONS.value: series([(one, (held.client_connections,))]),
             Metric.BUFFERED_BYTES.value: series([(one, (held.buffered_bytes,))]),
@@ -212,6 +219,10 @@ class Telemetry:
                 ((self._pool, state), (number,)) for state, number in engine_connections.items()
             ),
         }
+
+
+async def _nothing_to_gather() -> None:
+    """A process that does all the work itself has counted everything."""
 
 
 class _Scrape(Collector):
