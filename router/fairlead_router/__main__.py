@@ -22,6 +22,7 @@ from fairlead_router.contract import ADMIN_PORT, DATA_PORT
 from fairlead_router.data_path import DataPath
 from fairlead_router.discovery.static import StaticDiscovery
 from fairlead_router.files import follow_file
+from fairlead_router.following import check_files
 from fairlead_router.router import Router
 from fairlead_router.server import PortTakenError, bind, serve
 from fairlead_router.upstream.pool import Pool
@@ -181,9 +182,11 @@ def _first_config(options: Options) -> RouterConfig:
     if options.config_file is None:
         return options.override(RouterConfig())
     try:
-        return options.override(RouterConfig.from_yaml(options.config_file.read_text()))
+        config = options.override(RouterConfig.from_yaml(options.config_file.read_text()))
+        check_files(config)
     except (OSError, ValueError) as error:
         raise BadInputError(f"--config {options.config_file}: {one_line(error)}") from error
+    return config
 
 
 def _own_namespace() -> str:
@@ -201,8 +204,9 @@ async def _run(options: Options, config: RouterConfig, listeners: tuple[socket.s
         def announce() -> None:
             (host, port), (_, admin_port) = (listener.getsockname()[:2] for listener in listeners)
             count = len(router.endpoints())
+            scheme = "https" if router.config.tls else "http"
             click.echo(
-                f"fairlead-router ready: http://{host}:{port} (admin port {admin_port}, pool {router.config.pool}, "
+                f"fairlead-router ready: {scheme}://{host}:{port} (admin port {admin_port}, pool {router.config.pool}, "
                 f"policy {router.config.policy}, {count} endpoint{'' if count == 1 else 's'})"
             )
 

@@ -72,6 +72,8 @@ class Router:
         """Whom to let in; nobody before the keys have been read."""
         self.ready = asyncio.Event()
         """Set once, when the router has become ready."""
+        self.awaited: set[str] = set()
+        """What the configuration points to and has not been read yet; the router is not ready without."""
         self.followers: list[Callable[[RouterConfig], None]] = []
         """Told of every new configuration before it is used; a ValueError refuses it."""
         self._random = random or Random()  # noqa: S311 - spreads load, guards nothing
@@ -81,6 +83,7 @@ class Router:
         """Who places requests."""
         self.retries = RetryPolicy(retry_settings(config), self._random)
         self.telemetry = Telemetry(config, self.endpoints)
+        self.telemetry.retries_withheld = lambda: self.retries.exhausted
 
     def apply(self, config: RouterConfig) -> None:
         """Follow a configuration from the next request on.
@@ -128,7 +131,15 @@ class Router:
             "configuration not loaded": not self.config_loaded,
             "endpoints not discovered": not self.discovered,
         }
-        return [reason for reason, holds in reasons.items() if holds]
+        return [
+            *(reason for reason, holds in reasons.items() if holds),
+            *(f"{what} not read" for what in sorted(self.awaited)),
+        ]
+
+    def found(self, what: str) -> None:
+        """Note that something `awaited` has been read."""
+        self.awaited.discard(what)
+        self._note_ready()
 
     def class_of(self, header: bytes | None, principal: Principal) -> str:
         """Return the service class that a request belongs to.

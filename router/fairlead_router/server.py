@@ -112,7 +112,14 @@ async def serve_data(
     shutdown_timeout: float,
     on_started: Callable[[], None],
 ) -> None:
-    """Serve clients until `stop` is set and until what runs then has ended; calls `on_started` when it listens."""
+    """Serve clients until `stop` is set and until what runs then has ended; calls `on_started` when it listens.
+
+    It listens once the configuration and its files have been read: nobody is spoken to by plain HTTP, or let in without
+    a key, because a file came late.
+    """
+    await _first_of(data_path.following.read, stop)
+    if stop.is_set():
+        return
     tls = data_path.following.server_tls
     relayed = data_path.services
     server = http_server(data_path.app, data_path.http, tls.context if tls else None)
@@ -178,6 +185,15 @@ def http_server(
         ),
         tls,
     )
+
+
+async def _first_of(*events: asyncio.Event) -> None:
+    waiting = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for each in waiting:
+            each.cancel()
 
 
 async def _started(server: uvicorn.Server) -> None:

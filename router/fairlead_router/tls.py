@@ -15,6 +15,11 @@ _PROTOCOLS: Final = ["http/1.1"]
 """Offered in the handshake (ALPN): a client that would speak HTTP/2 learns here that it must not."""
 
 
+def files_of(config: Tls) -> tuple[Path, ...]:
+    """Return the files to follow for TLS towards clients."""
+    return _paths(config.certificate, config.key, config.client_ca)
+
+
 class ServerTls:
     """TLS towards clients."""
 
@@ -32,11 +37,6 @@ class ServerTls:
         self.context: ssl.SSLContext = self._following
         """For a listening socket, once and for all: every new connection is made by the context of the last files."""
         self.reload()
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """What to follow."""
-        return _paths(self._config.certificate, self._config.key, self._config.client_ca)
 
     def reload(self) -> None:
         """Read the files again; where one cannot be used, what was read before stays.

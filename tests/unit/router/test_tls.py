@@ -15,7 +15,7 @@ import uvloop
 from cryptography.hazmat.primitives import serialization as form
 
 from fairlead_router.config import EngineTls, Tls
-from fairlead_router.tls import ClientTls, ServerTls
+from fairlead_router.tls import ClientTls, ServerTls, files_of
 
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
@@ -268,8 +268,8 @@ def test_a_message_holds_no_part_of_a_key(files, ours):
 
 
 def test_the_files_to_follow_are_those_that_are_configured(files):
-    assert ServerTls(files.server()).files == (Path(files.certificate), Path(files.key))
-    assert ServerTls(files.mutual()).files[2:] == (Path(files.authority),)
+    assert files_of(files.server()) == (Path(files.certificate), Path(files.key))
+    assert files_of(files.mutual())[2:] == (Path(files.authority),)
     assert ClientTls(EngineTls(ca=files.authority)).files == (Path(files.authority),)
     assert ClientTls(EngineTls()).files == ()
 
