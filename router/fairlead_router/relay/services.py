@@ -70,7 +70,7 @@ class Services:
         self.deadlines.discard(exchange)
         if not self.running:
             self.idle.set()
-        outcome = exchange.outcome
+        outcome = exchange.attempts.outcome
         if outcome is None:
             self.telemetry.rejected(exchange.request.service_class, reason)
         else:
@@ -135,7 +135,8 @@ class Services:
 
 
 def _record_of(exchange: "Exchange", reason: Reason, now: float) -> AccessRecord:
-    request, outcome, usage, admitted = exchange.request, exchange.outcome, exchange.usage, exchange.admitted
+    request, attempts, usage, admitted = exchange.request, exchange.attempts, exchange.usage, exchange.admitted
+    outcome = attempts.outcome
     return AccessRecord(
         time=time.time(),
         request_id=request.request_id,
@@ -148,12 +149,12 @@ def _record_of(exchange: "Exchange", reason: Reason, now: float) -> AccessRecord
         model=request.model or None,
         tenant=admitted.caller.tenant,
         key=admitted.caller.name,
-        endpoint=exchange.endpoint_name,
+        endpoint=attempts.endpoint_name,
         ttft_seconds=outcome.ttft_seconds if outcome else None,
         tokens_in=usage.prompt_tokens if usage else None,
         tokens_out=usage.output_tokens if usage else (outcome.token_chunks or None if outcome else None),
         bytes_in=request.prompt_bytes,
         bytes_out=exchange.response.sent_bytes,
-        retries=exchange.retries,
+        retries=attempts.retries,
         trace_id=exchange.trace.trace_id or None,
     )
