@@ -50,26 +50,29 @@ class Judge:
     def take(self, data: bytes | None, method: str = "GET") -> Answer | None:
         """Read on; None as data is the end of the connection. Returns the answer once it is whole."""
         if self._connection is None:
-            self._connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=1 << 20)
-            self._connection.send(h11.Request(method=method, target="/", headers=[("host", "x")]))
-            self._connection.send(h11.EndOfMessage())
-            data, self.rest = (self.rest + data) if data else (self.rest or data), b""
+            self._connection = _asking(method)
+            if self.rest:
+                self._connection.receive_data(self.rest)
+                self.rest = b""
+        if data is None and self._head is None:
+            raise BrokenOffError("the connection ended where an answer was awaited")
         if data != b"":
             self._connection.receive_data(data or b"")
-        while True:
-            event = self._connection.next_event()
-            if event is h11.NEED_DATA:
-                return None
-            if event is h11.PAUSED or isinstance(event, h11.ConnectionClosed):
-                raise BrokenOffError("no answer")
-            if isinstance(event, h11.InformationalResponse):
-                self.interim.append(event.status_code)
-            elif isinstance(event, h11.Response):
-                self._head = event
-            elif isinstance(event, h11.Data):
-                self._parts.append(bytes(event.data))
-            elif isinstance(event, h11.EndOfMessage):
+        while (event := self._connection.next_event()) is not h11.NEED_DATA:
+            if isinstance(event, h11.EndOfMessage):
                 return self._answer()
+            self._note(event)
+        return None
+
+    def _note(self, event: object) -> None:
+        if isinstance(event, h11.InformationalResponse):
+            self.interim.append(event.status_code)
+        elif isinstance(event, h11.Response):
+            self._head = event
+        elif isinstance(event, h11.Data):
+            self._parts.append(bytes(event.data))
+        else:
+            raise BrokenOffError(f"no answer, but {event!r}")
 
     def _answer(self) -> Answer:
         assert self._connection is not None
@@ -80,6 +83,14 @@ class Judge:
         self._connection = self._head = None
         self._parts, self.interim = [], []
         return answer
+
+
+def _asking(method: str) -> h11.Connection:
+    """Return an h11 connection that awaits one answer."""
+    connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=1 << 20)
+    connection.send(h11.Request(method=method, target="/", headers=[("host", "x")]))
+    connection.send(h11.EndOfMessage())
+    return connection
 
 
 class Client:

@@ -140,6 +140,7 @@ class EdgeProtocol(asyncio.Protocol):
         if self._receiving and keep_alive and not self._edge.stopping:
             self._answering = True  # until the rest of the body, which nobody wants any more, has come
             self._skipped = 0
+            self._resume_reading()  # the body may have been held back
         elif self._receiving:
             self._linger()
         elif not keep_alive or self._edge.stopping:
@@ -239,7 +240,7 @@ class EdgeProtocol(asyncio.Protocol):
     def _skip(self, data: bytes) -> None:
         self._skipped += len(data)
         if self._skipped > MAX_SKIPPED_BYTES:
-            self._close()
+            self._linger()
 
     def _begin(self, head: RequestHead) -> None:
         edge = self._edge
@@ -267,6 +268,9 @@ class EdgeProtocol(asyncio.Protocol):
             handler.fail(error)
             return
         response = self._response
+        if response is None and self._receiving:  # what is wrong is in the rest of a request that was answered
+            self._linger()
+            return
         if response is None:
             response = self._response = Response(
                 self, self.transport.write, version="1.1", method="GET", keep_alive=False

@@ -79,6 +79,8 @@ class ScriptedEngine:
     connections: int = 0
     port: int = 0
     tasks: set["asyncio.Task[None] | None"] = field(default_factory=set)
+    reads_bodies: bool = True
+    """Whether a request is read to its end before the script begins."""
 
     @property
     def address(self) -> str:
@@ -114,18 +116,28 @@ class ScriptedEngine:
             return False
         line, *fields = head.strip().split("\r\n")
         headers = {name.lower(): value.strip() for name, value in (field.split(":", 1) for field in fields)}
-        body = await reader.readexactly(int(headers.get("content-length", 0)))
+        body = await self._body(reader, headers) if self.reads_bodies else b""
         self.requests.append(Received(line, headers, body))
         return True
 
+    @staticmethod
+    async def _body(reader: asyncio.StreamReader, headers: dict[str, str]) -> bytes:
+        if headers.get("transfer-encoding") != "chunked":
+            return await reader.readexactly(int(headers.get("content-length", 0)))
+        body = b""
+        while size := int(await reader.readline(), 16):
+            body += (await reader.readexactly(size + 2))[:-2]
+        await reader.readline()
+        return body
+
 
 @pytest.fixture
-async def engine() -> AsyncIterator[Callable[[Script], Awaitable[ScriptedEngine]]]:
+async def engine() -> AsyncIterator[Callable[..., Awaitable[ScriptedEngine]]]:
     """Start scripted engines."""
     started: list[tuple[asyncio.Server, ScriptedEngine]] = []
 
-    async def start(script: Script) -> ScriptedEngine:
-        scripted = ScriptedEngine(script)
+    async def start(script: Script, *, reads_bodies: bool = True) -> ScriptedEngine:
+        scripted = ScriptedEngine(script, reads_bodies=reads_bodies)
         server = await asyncio.start_server(scripted.serve, "127.0.0.1", 0, limit=1 << 26)
         scripted.port = server.sockets[0].getsockname()[1]
         started.append((server, scripted))
