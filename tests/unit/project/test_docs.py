@@ -23,6 +23,7 @@ from fairlead_router.access_log import AccessRecord
 from fairlead_router.config import RouterConfig
 from fairlead_router.contract import Annotation, Component, EndpointState, Header, Label, Reason, RetryReason, Verdict
 from fairlead_router.contract import Metric as RouterMetric
+from fairlead_router.identity.keys import KeyRing
 from fairlead_router.telemetry import Telemetry
 
 
@@ -252,10 +253,12 @@ def test_a_shell_command_that_is_shown_is_one(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", blocks("yaml"))
-def test_yaml_that_is_shown_is_a_pool_or_a_configuration_of_the_router(text: str) -> None:
+def test_yaml_that_is_shown_is_a_pool_or_a_file_of_the_router(text: str) -> None:
     shown = yaml.safe_load(text)
     if "kind" in shown:
         parse_spec(shown["spec"])
+    elif "keys" in shown:
+        KeyRing.from_yaml(text)
     else:
         RouterConfig.from_yaml(text)
 
