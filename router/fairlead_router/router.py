@@ -151,7 +151,7 @@ class Router:
 
         """
         if header is None:
-            return default_class(principal, self.slos, self.config.default_class.name)
+            return default_class(principal, self.slos, self._default_class)
         name = header.decode("latin-1")
         if name not in self.slos:
             known = ", ".join(self.slos)
@@ -202,6 +202,7 @@ class Router:
     def _use(self, config: RouterConfig) -> None:
         self.config = config
         self.limits = Limits.of(config.timeouts)
+        self._default_class = config.default_class.name
         self.edge_limits = EdgeLimits.of(config.limits)
         self.slos = {
             c.name: Slo(seconds(c.ttft) if c.ttft else None, seconds(c.tbt) if c.tbt else None) for c in config.classes

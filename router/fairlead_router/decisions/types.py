@@ -18,8 +18,7 @@ class Slo:
     tbt_seconds: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RequestView:
+class RequestView(NamedTuple):
     """What a decision may know of a request; `arrived_at` is in seconds of the caller's monotonic clock."""
 
     request_id: str

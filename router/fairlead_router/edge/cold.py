@@ -40,6 +40,7 @@ class ColdRequest:
         target: Target,
         caller: Principal,
         response: Response,
+        identity: tuple[bytes, bytes],
         tasks: "set[asyncio.Task[None]]",
         ended: Callable[[Reason], None],
     ) -> None:
@@ -48,6 +49,7 @@ class ColdRequest:
         self._target = target
         self._caller = caller
         self._response = response
+        self._identity = identity  # the header that says who answers what
         self._tasks = tasks
         self._ended: Callable[[Reason], None] | None = ended
         self._reason = Reason.CLIENT_DISCONNECTED  # unless there is an answer
@@ -75,7 +77,7 @@ class ColdRequest:
         if self._response.started:
             self._response.abort()
         else:
-            self._response.fail(error)
+            self._response.fail(error, [self._identity])
         self._finish(error.reason)
         self.client_gone()
 
@@ -150,4 +152,4 @@ class ColdRequest:
         lengths = [int(value) for name, value in headers if name.lower() == b"content-length"]
         fields = [field for field in headers if field[0].lower() not in {b"connection", b"content-length", b"date"}]
         self._reason = next((Reason(value.decode()) for name, value in fields if name == _REASON), Reason.COMPLETED)
-        self._response.start(status, fields, length=lengths[0] if lengths else None)
+        self._response.start(status, [*fields, self._identity], length=lengths[0] if lengths else None)

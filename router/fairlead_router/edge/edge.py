@@ -16,7 +16,7 @@ from fairlead_router.edge.response import Response
 from fairlead_router.edge.target import Target, target_of
 from fairlead_router.errors import ErrorShape, RequestError
 from fairlead_router.http1.requests import RequestHead
-from fairlead_router.identity.keys import ANYONE
+from fairlead_router.identity.keys import ANYONE, Principal
 from fairlead_router.relay.headers import request_id_of
 from fairlead_router.relay.inbound import Admitted, JsonRequest, UploadRequest, too_large
 from fairlead_router.relay.outbound import Uploader
@@ -81,8 +81,7 @@ class Edge:
         caller = ANYONE if target.path in PUBLIC_PATHS else self.router.gate.identify(head.headers)
         route = self._route(target.path)
         if route is None:
-            account = partial(self._services.answered, head, target, caller, response, self.router.clock())
-            return ColdRequest(self._app, head, target, caller, response, self.tasks, account)
+            return self._cold(head, target, caller, response)
         if head.method not in route.methods:
             raise RequestError(
                 Reason.METHOD_NOT_ALLOWED, f"{head.method} {target.path}: use {'or '.join(route.methods)}"
@@ -101,9 +100,17 @@ class Edge:
     def refused(self, response: Response, error: RequestError, head: RequestHead | None) -> None:
         """Answer a request that was not let in; without a `head` it was none."""
         request_id = request_id_of(head.first if head else {}, self._services.random)
-        shape = _shape_for(head)
-        response.fail(error, [(_REQUEST_ID, f"{request_id}@{self.router.replica}".encode())], shape)
+        response.fail(error, [self._identity(request_id)], _shape_for(head))
         self._services.refused(error.reason, response, head, request_id)
+
+    def _cold(self, head: RequestHead, target: Target, caller: Principal, response: Response) -> ColdRequest:
+        request_id = request_id_of(head.first, self._services.random)
+        account = partial(self._services.answered, request_id, head, target, caller, response, self.router.clock())
+        identity = self._identity(request_id)
+        return ColdRequest(self._app, head, target, caller, response, identity, self.tasks, account)
+
+    def _identity(self, request_id: str) -> tuple[bytes, bytes]:
+        return (_REQUEST_ID, f"{request_id}@{self.router.replica}".encode())
 
     def _route(self, path: str) -> Route | None:
         route = ROUTES.get(path)

@@ -77,13 +77,7 @@ class Admitted:
     def view(self, asked: Asked, prompt_bytes: int) -> RequestView:
         """Return the request as decisions see it."""
         return RequestView(
-            request_id=self.request_id,
-            model=asked.model,
-            streamed=asked.streamed,
-            service_class=self.service_class,
-            arrived_at=self.arrived_at,
-            slo=self.slo,
-            prompt_bytes=prompt_bytes,
+            self.request_id, asked.model, self.service_class, self.arrived_at, self.slo, asked.streamed, prompt_bytes
         )
 
     def begin_trace(self, view: RequestView) -> Trace:

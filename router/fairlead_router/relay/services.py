@@ -12,7 +12,6 @@ from fairlead_router.edge.response import Response
 from fairlead_router.edge.target import Target
 from fairlead_router.http1.requests import RequestHead
 from fairlead_router.identity.keys import Principal
-from fairlead_router.relay.headers import request_id_of
 from fairlead_router.router import Router
 from fairlead_router.tracing import NoTracer, Tracer
 from fairlead_router.upstream.pool import Pool
@@ -90,6 +89,7 @@ class Services:
 
     def answered(
         self,
+        request_id: str,
         head: RequestHead,
         target: Target,
         caller: Principal,
@@ -102,7 +102,7 @@ class Services:
             self.access_log.write(
                 AccessRecord(
                     time=time.time(),
-                    request_id=request_id_of(head.first, self.random),
+                    request_id=request_id,
                     method=head.method,
                     path=target.path,
                     status=response.status,

@@ -41,7 +41,7 @@ PROMISED = (
     "Least-loaded",
     "filter -> score -> pick",
     "TTFT and TBT",
-    "seam",
+    "know no edge",
     "vLLM's endpoints",
     "Abort",
     "metric names",

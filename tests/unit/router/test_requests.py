@@ -366,6 +366,13 @@ async def test_without_configured_names_models_are_what_the_engines_say(engine, 
     assert {model["id"] for model in models["data"]} == {"a", "b", "c"}
 
 
+async def test_an_answer_of_the_routers_own_names_its_request(router):
+    running = await router(config=RouterConfig(models=("m",)))
+    async with running.session.get(running.url + "/v1/models", headers={"x-request-id": "mine"}) as answer:
+        assert answer.headers["x-request-id"] == f"mine@{running.router.replica}"
+        assert answer.headers["date"].endswith("GMT")
+
+
 async def test_models_of_an_empty_pool_are_a_503(router):
     running = await router()
     async with running.session.get(running.url + "/v1/models") as answer:

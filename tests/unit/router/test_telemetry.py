@@ -72,7 +72,7 @@ def test_the_streams_of_an_endpoint_are_counted_whatever_their_class_until_it_is
     shown = [ENGINE]
     made = Telemetry(CONFIG, lambda: shown)
     made.stream(REQUEST, "one").first(0.1)
-    made.stream(replace(REQUEST, service_class="b"), "one").first(0.1)
+    made.stream(REQUEST._replace(service_class="b"), "one").first(0.1)
     labels = {"pool": "p", "endpoint": "one"}
     assert made.registry.get_sample_value("fairlead_router_endpoint_ttft_seconds_count", labels) == 2
     shown.clear()
