@@ -6,11 +6,14 @@ second, which is how much later than asked a deadline may take effect.
 """
 
 import asyncio
+import logging
 import math
 import time
 from collections.abc import Iterator
 from itertools import islice
 from typing import Final, Protocol
+
+logger = logging.getLogger(__name__)
 
 SWEEP_SECONDS: Final = 0.25
 _AT_A_TIME: Final = 2000
@@ -54,5 +57,12 @@ class Deadlines:
         for member in islice(members, _AT_A_TIME):
             looked_at += 1
             if member.deadline <= now and member in self._members:
-                member.expired(now)
+                self._expire(member, now)
         return looked_at
+
+    def _expire(self, member: Timed, now: float) -> None:
+        try:
+            member.expired(now)
+        except Exception:  # a fault in one must not take their deadlines from all others
+            logger.exception("fault while acting on a deadline")
+            self._members.discard(member)

@@ -54,7 +54,7 @@ class EdgeProtocol(asyncio.Protocol):
         "_writing_paused",
         "deadline",
         "transport",
-    )  # fmt: skip
+    )
 
     def __init__(self, edge: Edge) -> None:
         self._edge = edge
@@ -207,7 +207,7 @@ class EdgeProtocol(asyncio.Protocol):
                 self._take(events.popleft())
             except RequestError as error:
                 self._refuse(error)
-            except Exception:  # the one guard of the data port
+            except Exception:  # the guard of what clients send
                 logger.exception("fault while taking a request")
                 self._refuse(RequestError(Reason.INTERNAL_ERROR, "the router failed; see its log"))
         if events and not self._closing:
