@@ -1,0 +1,196 @@
+"""Benchmark of the router's data path: Fairlead beside other routers, nginx, and no router at all.
+
+    .venv/bin/python tests/bench/router run --quick
+    .venv/bin/python tests/bench/router run --publish          what `make bench` does
+    .venv/bin/python tests/bench/router render
+
+It prints figures, and passes or fails nothing.
+"""
+
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table as ScreenTable
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from datapath import comparison, tables
+from datapath.figures import Cell, Measured, with_highest_held
+from datapath.machine import available_cores, describe, place, raise_open_files
+from datapath.native import NoCompilerError, build
+from datapath.page import page
+from datapath.results import ROOT, Results, TargetFacts, commit, cores, today
+from datapath.run import Bench, Failure, Step, expected_seconds, steps
+from datapath.scenarios import FORMS, SCENARIOS, Form
+from datapath.targets import DIRECT, Target, UnavailableError, routers, shown_command
+
+CACHE = ROOT / ".cache" / "bench"
+RESULT = ROOT / "docs" / "results" / "router-data-path.json"
+PAGE = ROOT / "docs" / "performance.md"
+LEAST_WIDTH = 150
+"""Columns of the widest table."""
+console = Console(stderr=True)
+
+
+class Names(click.ParamType):
+    """Names separated by commas, each of them known."""
+
+    name = "NAME,..."
+
+    def __init__(self, known: Sequence[str]) -> None:
+        self._known = known
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> list[str]:
+        names = value.split(",")
+        for name in names:
+            if name not in self._known:
+                self.fail(f"{name!r} is not known; known are {', '.join(self._known)}", param, ctx)
+        return [name for name in self._known if name in names]
+
+
+@click.group(help=__doc__)
+def main() -> None:
+    """Take one of the commands."""
+
+
+@main.command()
+@click.option("--quick", "form", flag_value="quick", help="A first impression: one round, short windows.")
+@click.option("--short", "form", flag_value="short", help="Seconds: what the tests run. Its figures mean nothing.")
+@click.option("--rounds", type=click.IntRange(1), help="Rounds, whatever the form says.")
+@click.option("--only", type=Names(list(SCENARIOS)), help=f"Of {', '.join(SCENARIOS)}.")
+@click.option("--targets", type=Names([DIRECT, *routers(CACHE)]), help=f"Of {', '.join([DIRECT, *routers(CACHE)])}.")
+@click.option("--fairlead-args", default="", help="Further arguments for fairlead-router, as a shell has them.")
+@click.option("--json", "output", type=click.Path(dir_okay=False, path_type=Path), help="Write the results here.")
+@click.option("--publish", is_flag=True, help=f"Write {RESULT.relative_to(ROOT)} and {PAGE.relative_to(ROOT)}.")
+def run(
+    form: str | None,
+    rounds: int | None,
+    only: list[str] | None,
+    targets: list[str] | None,
+    fairlead_args: str,
+    output: Path | None,
+    publish: bool,
+) -> None:
+    """Measure, and print the figures."""
+    chosen = FORMS[form or "full"]
+    available = routers(CACHE / "peers", shlex.split(fairlead_args))
+    names = targets or [DIRECT, *available]
+    facts, left_out = prepare(available, [name for name in names if name != DIRECT])
+    scenarios = [SCENARIOS[name] for name in only or SCENARIOS]
+    kept = [name for name in names if name == DIRECT or name in facts]
+    plan = steps(scenarios, kept, rounds or chosen.rounds)
+    console.print(f"{len(plan)} measurements: about {expected_seconds(chosen, plan) / 60:.0f} minutes")
+    results = measure(chosen, available, plan, facts, left_out)
+    show(results)
+    if output:
+        output.write_text(results.to_json())
+    if publish:
+        RESULT.write_text(results.to_json())
+        PAGE.write_text(page(results))
+
+
+@main.command()
+@click.argument("results", type=click.Path(exists=True, dir_okay=False, path_type=Path), default=RESULT)
+def render(results: Path) -> None:
+    """Write the page of results anew, from the file of RESULTS."""
+    PAGE.write_text(page(Results.from_json(results.read_text())))
+
+
+def prepare(available: dict[str, Target], names: Sequence[str]) -> tuple[dict[str, TargetFacts], dict[str, str]]:
+    """Install what is missing; return the facts of the targets that can be measured, and why others cannot."""
+    facts, left_out = {}, {}
+    CACHE.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        target = available[name]
+        try:
+            facts[name] = TargetFacts(target.what, target.prepare(), shown_command(target, CACHE))
+        except UnavailableError as error:
+            left_out[name] = str(error)
+            console.print(f"left out: {name}: {error}", markup=False, highlight=False)
+    return facts, left_out
+
+
+def measure(
+    form: Form,
+    available: dict[str, Target],
+    plan: Sequence[Step],
+    facts: dict[str, TargetFacts],
+    left_out: dict[str, str],
+) -> Results:
+    """Go through the plan behind a progress bar."""
+    try:
+        tools = build(CACHE / "bin")
+        placement = place(available_cores())
+    except (NoCompilerError, ValueError) as error:
+        raise click.ClickException(str(error)) from error
+    raise_open_files()
+    cells: list[Cell] = []
+    failures: list[str] = []
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console) as progress:
+        bar = progress.add_task("", total=len(plan))
+
+        def begins(step: Step) -> None:
+            progress.update(
+                bar,
+                description=f"round {step.round + 1}: {step.scenario.name}, {step.target}",
+                completed=plan.index(step),
+            )
+
+        for given in Bench(tools, available, form).measure(plan, begins):
+            if isinstance(given, Failure):
+                failures.append(
+                    f"{given.step.target}, {given.step.scenario.name}, round {given.step.round}: {given.why}"
+                )
+                progress.console.print(failures[-1], markup=False, highlight=False)
+            else:
+                cells.append(given)
+        progress.update(bar, completed=len(plan))
+    head, uncommitted = commit()
+    return Results(
+        command=" ".join(["tests/bench/router", *sys.argv[1:]]),
+        form=form.name,
+        rounds=len({step.round for step in plan}),
+        commit=head,
+        uncommitted=uncommitted,
+        date=today(),
+        machine=describe(),
+        placement={
+            "router": cores(placement.router),
+            "pods": cores(placement.pods),
+            "load": cores(placement.load),
+        },
+        targets=facts,
+        left_out=left_out,
+        failures=tuple(failures),
+        cells=tuple(cells),
+    )
+
+
+def show(results: Results) -> None:
+    """Print the tables."""
+    measured = Measured(with_highest_held(results.cells))
+    screen = Console()
+    screen.width = max(screen.width, LEAST_WIDTH)
+    compared = [comparison.ratios(measured), comparison.differences(measured)]
+    for table in [*tables.of_scenarios(measured), tables.of_measuring_side(measured), *compared]:
+        if table.rows:
+            shown = ScreenTable(*table.columns, title=table.title, title_justify="left")
+            for row in table.rows:
+                shown.add_row(*row)
+            screen.print(shown)
+
+
+if __name__ == "__main__":
+    main()
