@@ -1,14 +1,10 @@
 """The command `fairlead-router`."""
 
 import asyncio
-import logging
 import socket
-import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
-from random import Random
 from typing import Any, get_args
 
 import click
@@ -16,16 +12,12 @@ import prometheus_client
 import uvloop
 from pydantic import ValidationError
 
-from fairlead_router.app import admin_app
-from fairlead_router.config import AccessLog, PolicyName, RouterConfig, StaticEndpoint, one_line
+from fairlead_router.config import PolicyName, RouterConfig, StaticEndpoint, one_line
 from fairlead_router.contract import ADMIN_PORT, DATA_PORT
-from fairlead_router.data_path import DataPath
-from fairlead_router.discovery.static import StaticDiscovery
-from fairlead_router.files import follow_file
 from fairlead_router.following import check_files
-from fairlead_router.router import Router
-from fairlead_router.server import PortTakenError, bind, serve
-from fairlead_router.upstream.pool import Pool
+from fairlead_router.process import allow_open_files, set_up_logging
+from fairlead_router.run import BadInputError, Listeners, Options, run
+from fairlead_router.server import PortTakenError, bind, hold
 
 _NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
@@ -36,39 +28,6 @@ Examples:
   fairlead-router --config router.yaml --port 9000 --admin-port 9100
   fairlead-router --pool chat --namespace default
 """
-
-
-Discover = Callable[[Router, Pool], Coroutine[None, None, None]]
-"""Keeps a router's configuration and endpoints up to date, for ever."""
-
-
-class BadInputError(click.ClickException):
-    """A command line that cannot be followed: one line, exit code 2."""
-
-    exit_code = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """The command line, checked."""
-
-    host: str
-    port: int
-    admin_port: int
-    config_file: Path | None
-    endpoints: tuple[StaticEndpoint, ...] | None
-    policy: PolicyName | None
-    pool: str | None
-    namespace: str
-    kubeconfig: Path | None
-    shutdown_timeout: float
-    access_log: bool
-
-    def override(self, config: RouterConfig) -> RouterConfig:
-        """Return the configuration with what the command line says instead."""
-        access_log = AccessLog() if self.access_log and config.access_log is None else None
-        said = {"policy": self.policy, "endpoints": self.endpoints, "access_log": access_log}
-        return config.model_copy(update={name: value for name, value in said.items() if value is not None})
 
 
 def parse_endpoints(text: str) -> tuple[StaticEndpoint, ...]:
@@ -136,29 +95,40 @@ def parse_endpoints(text: str) -> tuple[StaticEndpoint, ...]:
     default="info",
     help="Least severe messages to log, on stderr.",
 )
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    default=1,
+    help="Processes that serve the port; with more than one, a supervisor and a decider come on top.",
+)
 @click.option("--access-log", is_flag=True, help="Log a line of JSON for every request, on stdout.")
-def main(log_level: str, namespace: str | None, **flags: Any) -> None:
+def main(namespace: str | None, **flags: Any) -> None:
     """Route OpenAI requests to the engines of one pool.
 
     Engines come from --endpoints, from the configuration file, or, with --pool, from the pods of an InferencePool.
     """
-    logging.basicConfig(
-        level=log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # faults are logged where they are answered
     options = Options(namespace=namespace or _own_namespace(), **flags)
+    set_up_logging(options.log_level)
     _check(options)
+    allow_open_files()
     prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
     config = _first_config(options)
     with ExitStack() as stack:
-        try:
-            listeners = tuple(stack.enter_context(bind(options.host, p)) for p in (options.port, options.admin_port))
-        except PortTakenError as error:
-            raise BadInputError(f"{error}; choose another with --port or --admin-port") from error
-        except OSError as error:
-            raise BadInputError(f"cannot listen on {options.host}: {error.strerror}") from error
+        data, admin = (
+            stack.enter_context(_bound(bind_it, options.host, port))
+            for bind_it, port in ((bind if options.workers == 1 else hold, options.port), (bind, options.admin_port))
+        )
         runner = stack.enter_context(asyncio.Runner(loop_factory=uvloop.new_event_loop))
-        runner.run(_run(options, config, listeners))
+        runner.run(run(options, config, Listeners(data, admin)))
+
+
+def _bound(bind_it: Callable[[str, int], socket.socket], host: str, port: int) -> socket.socket:
+    try:
+        return bind_it(host, port)
+    except PortTakenError as error:
+        raise BadInputError(f"{error}; choose another with --port or --admin-port") from error
+    except OSError as error:
+        raise BadInputError(f"cannot listen on {host}: {error.strerror}") from error
 
 
 def _check(options: Options) -> None:
@@ -191,75 +161,6 @@ def _first_config(options: Options) -> RouterConfig:
 
 def _own_namespace() -> str:
     return _NAMESPACE_FILE.read_text().strip() if _NAMESPACE_FILE.exists() else "default"
-
-
-async def _run(options: Options, config: RouterConfig, listeners: tuple[socket.socket, ...]) -> None:
-    router = Router(config)
-    discover = await _in_kubernetes(options, options.pool) if options.pool else _static(options, config)
-    data_path = DataPath(router, random=Random())  # noqa: S311 - ids, not secrets
-    async with data_path, asyncio.TaskGroup() as tasks:
-        discovery = tasks.create_task(discover(router, data_path.pool))
-        data, admin = listeners
-
-        def announce() -> None:
-            (host, port), (_, admin_port) = (listener.getsockname()[:2] for listener in listeners)
-            count = len(router.endpoints())
-            scheme = "https" if router.config.tls else "http"
-            click.echo(
-                f"fairlead-router ready: {scheme}://{host}:{port} (admin port {admin_port}, pool {router.config.pool}, "
-                f"policy {router.config.policy}, {count} endpoint{'' if count == 1 else 's'})"
-            )
-
-        await serve(
-            router,
-            data_path,
-            data,
-            (admin_app(router), admin),
-            shutdown_timeout=options.shutdown_timeout,
-            on_ready=announce,
-        )
-        discovery.cancel()
-
-
-def _static(options: Options, config: RouterConfig) -> Discover:
-    """Return what keeps the router up to date from flags and file."""
-
-    async def discover(router: Router, pool: Pool) -> None:
-        async with asyncio.TaskGroup() as tasks:
-            discovery = StaticDiscovery(router, pool, tasks)
-
-            def use(config: RouterConfig) -> None:
-                router.apply(config)
-                discovery.follow(config.endpoints)
-
-            def use_text(text: str) -> None:
-                use(options.override(RouterConfig.from_yaml(text)))
-
-            use(config)
-            if options.config_file is not None:
-                await follow_file(options.config_file, use_text, router.refuse_config)
-
-    return discover
-
-
-async def _in_kubernetes(options: Options, pool: str) -> Discover:
-    """Return what keeps the router up to date from the API server."""
-    # Imported here because the client takes memory and time that a router without Kubernetes does not need.
-    from fairlead_router.discovery import kubernetes  # noqa: PLC0415
-
-    try:
-        configuration = await kubernetes.load_configuration(options.kubeconfig)
-    except kubernetes.ConfigException as error:
-        raise BadInputError(f"--pool needs an API server: {one_line(error)}") from error
-
-    async def discover(router: Router, _pool: Pool) -> None:
-        def use(config: RouterConfig) -> None:
-            router.apply(options.override(config))
-
-        following = kubernetes.KubernetesDiscovery(router, pool, options.namespace, use, Random())  # noqa: S311
-        await following.run(configuration)
-
-    return discover
 
 
 if __name__ == "__main__":

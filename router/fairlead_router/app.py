@@ -62,6 +62,7 @@ def admin_app(router: Router) -> FastAPI:
                     "state": endpoint.state,
                     "inFlight": endpoint.in_flight,
                     "queued": 0,
+                    "breaker": endpoint.breaker,
                 }
                 for endpoint in router.endpoints()
             ]

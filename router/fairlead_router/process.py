@@ -7,11 +7,10 @@ import sys
 logger = logging.getLogger(__name__)
 
 
-def set_up_logging(level: str) -> None:
-    """Log to stderr what is at least as severe as `level`."""
-    logging.basicConfig(
-        level=level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+def set_up_logging(level: str, process: str = "") -> None:
+    """Log to stderr what is at least as severe as `level`; `process` tells processes of one router apart."""
+    told = f"%(asctime)s %(levelname)s {process}{' ' if process else ''}%(name)s: %(message)s"
+    logging.basicConfig(level=level.upper(), stream=sys.stderr, format=told)
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # faults are logged where they are answered
 
 

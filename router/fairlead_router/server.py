@@ -18,6 +18,7 @@ from typing import Any, Literal
 import uvicorn
 
 from fairlead_router.data_path import DataPath
+from fairlead_router.events import first_of
 from fairlead_router.relay.services import Services
 from fairlead_router.router import Router
 
@@ -77,6 +78,20 @@ def bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
     return listener
 
 
+def hold(host: str, port: int) -> socket.socket:
+    """Bind an address for the workers of this user, which bind it again and listen; port 0 takes a free one.
+
+    Raises
+    ------
+    PortTakenError
+        Something else has it.
+
+    """
+    if port:
+        bind(host, port).close()  # another router with workers would let us share its port
+    return bind(host, port, shared=True)
+
+
 async def serve(
     router: Router,
     data_path: DataPath,
@@ -117,7 +132,7 @@ async def serve_data(
     It listens once the configuration and its files have been read: nobody is spoken to by plain HTTP, or let in without
     a key, because a file came late.
     """
-    await _first_of(data_path.following.read, stop)
+    await first_of(data_path.following.read, stop)
     if stop.is_set():
         return
     tls = data_path.following.server_tls
@@ -185,15 +200,6 @@ def http_server(
         ),
         tls,
     )
-
-
-async def _first_of(*events: asyncio.Event) -> None:
-    waiting = [asyncio.ensure_future(event.wait()) for event in events]
-    try:
-        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for each in waiting:
-            each.cancel()
 
 
 async def _started(server: uvicorn.Server) -> None:

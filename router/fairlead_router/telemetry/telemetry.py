@@ -222,7 +222,7 @@ class Telemetry:
 
 
 async def _nothing_to_gather() -> None:
-    """A process that does all the work itself has counted everything."""
+    """Wait for nobody: a process that does all the work itself has counted everything."""
 
 
 class _Scrape(Collector):

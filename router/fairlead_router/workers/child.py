@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import orjson
 
+from fairlead_router.workers.control import Tell
 from fairlead_router.workers.link import Link, Message
 
 logger = logging.getLogger(__name__)
@@ -19,10 +20,6 @@ _RESTART_SECONDS: Final = (0.1, 10.0)
 """Before a child is started again: at first, and at most."""
 _SETTLED_SECONDS: Final = 30.0
 """A child that has run for so long has not died because it was just started."""
-
-
-class NeverReadyError(Exception):
-    """A child died before it had ever been ready: starting it again would not help."""
 
 
 class Child:
@@ -35,12 +32,13 @@ class Child:
         """To the process that runs now."""
         self.ready = False
         """Whether that process serves, as it says itself."""
+        self.was_ready = False
+        """Whether any process did."""
         self.deaths = 0
         self._module = module
         self._settings = settings
         self._descriptors = tuple(descriptors)
         self._process: asyncio.subprocess.Process | None = None
-        self._was_ready = False
         self._stopping = asyncio.Event()
 
     def send(self, message: Message) -> None:
@@ -50,7 +48,7 @@ class Child:
 
     def becomes_ready(self) -> None:
         """Note that it serves."""
-        self.ready = self._was_ready = True
+        self.ready = self.was_ready = True
 
     async def run(
         self,
@@ -58,13 +56,9 @@ class Child:
         receive: Callable[["Child", Message], None],
         died: Callable[["Child"], None],
     ) -> None:
-        """Keep a process running until `end`; the callbacks are told of its life.
+        """Keep a process running until `stop`, and until it has ended then; the callbacks are told of its life.
 
-        Raises
-        ------
-        NeverReadyError
-            The first process died before it was ready.
-
+        If the very first one dies before it was ready, there is no second: it would fare no better.
         """
         loop = asyncio.get_running_loop()
         first_pause, longest_pause = _RESTART_SECONDS
@@ -73,35 +67,33 @@ class Child:
             begun = loop.time()
             await self._start(receive)
             started(self)
+            if self._stopping.is_set():
+                self.send((Tell.STOP.value,))
             status = await self._wait()
             died(self)
-            if self._stopping.is_set():
+            if self._stopping.is_set() or not self.was_ready:
                 return
-            if not self._was_ready:
-                raise NeverReadyError(f"{self.name} ended with status {status} before it was ready")
             self.deaths += 1
             pause = first_pause if loop.time() - begun > _SETTLED_SECONDS else pause
             logger.error("%s has died (status %d); starting another in %g s", self.name, status, pause)
-            await asyncio.sleep(pause)
+            await self._sleep(pause)
             pause = min(2 * pause, longest_pause)
 
-    async def end(self, seconds: float) -> None:
-        """Start no other; kill the process if it has not ended within `seconds`."""
+    def stop(self) -> None:
+        """Let the process end, and start no other."""
         self._stopping.set()
-        if self._process is None:
-            return
-        ending = asyncio.ensure_future(self._process.wait())
-        await asyncio.wait([ending], timeout=seconds)
-        if not ending.done():
-            logger.error("%s has not ended within %g s: killing it", self.name, seconds)
-            self.kill()
-        await ending
+        self.send((Tell.STOP.value,))
 
     def kill(self) -> None:
         """Kill the process that runs now."""
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
+
+    async def _sleep(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
 
     async def _start(self, receive: Callable[["Child", Message], None]) -> None:
         ours, theirs = socket.socketpair()
@@ -113,7 +105,8 @@ class Child:
                 pass_fds=(theirs.fileno(), *self._descriptors),
                 start_new_session=True,  # Ctrl-C in a terminal is for the supervisor, which tells its children
             )  # fmt: skip
-        self.link = await Link.open(ours, lambda message: receive(self, message), lambda: None)
+        self.link = Link(lambda message: receive(self, message), lambda: None)
+        await self.link.attach(ours)
 
     async def _wait(self) -> int:
         if self._process is None:

@@ -39,13 +39,12 @@ class DeciderProcess:
         self._server: DeciderServer | None = None
         self._policy = ""
         self._random = Random()  # noqa: S311 - spreads load, guards nothing
-        self._control: Link
         self._over = asyncio.Event()
+        self._control = Link(self._receive, self._over.set)
 
     async def run(self) -> None:
         """Serve until the end."""
-        control = socket.socket(fileno=self._settings.control)
-        self._control = await Link.open(control, self._receive, self._over.set)
+        await self._control.attach(socket.socket(fileno=self._settings.control))
         async with asyncio.TaskGroup() as tasks:
             accepting = tasks.create_task(self._accept())
             reporting = tasks.create_task(self._report_for_ever())
@@ -104,12 +103,16 @@ def _is_ours(sock: socket.socket) -> bool:
     return bool(uid == os.geteuid())
 
 
+async def _run(settings: Settings) -> None:
+    await DeciderProcess(settings).run()
+
+
 def main() -> None:
     """Run the process."""
     settings = Settings(**orjson.loads(sys.argv[1]))
-    set_up_logging(settings.log_level)
+    set_up_logging(settings.log_level, "decider")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(DeciderProcess(settings).run())
+        runner.run(_run(settings))
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ class DeciderServer:
     async def accept(self, sock: socket.socket) -> None:
         """Serve one worker."""
         asking = Asking(self)
-        asking.link = await Link.open(sock, asking.receive, asking.lost)
+        await asking.link.attach(sock)
         self._asking.add(asking)
         if self._knows_the_pool:
             asking.greet()
@@ -60,7 +60,7 @@ class Asking:
     """One worker's connection, and its requests that hold a place."""
 
     def __init__(self, server: DeciderServer) -> None:
-        self.link: Link
+        self.link = Link(self.receive, self.lost)
         self._server = server
         self._decider = server.decider
         self._clock = server.clock

@@ -8,7 +8,7 @@ however much it is.
 import asyncio
 import socket
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Self, cast
+from typing import Any, Final, cast
 
 import orjson
 
@@ -31,12 +31,9 @@ class Link(asyncio.Protocol):
         self._incoming = bytearray()
         self._transport: asyncio.Transport | None = None
 
-    @classmethod
-    async def open(cls, sock: socket.socket, receive: Callable[[Message], None], lost: Callable[[], None]) -> Self:
-        """Take over one end of a socket pair."""
-        link = cls(receive, lost)
-        await link._loop.create_unix_connection(lambda: link, sock=sock)
-        return link
+    async def attach(self, sock: socket.socket) -> None:
+        """Begin, over one end of a socket pair; messages may arrive before this returns."""
+        await self._loop.create_unix_connection(lambda: self, sock=sock)
 
     @property
     def closed(self) -> bool:

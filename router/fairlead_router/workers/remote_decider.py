@@ -109,7 +109,8 @@ class RemoteDecider:
             return False
         self._lost.clear()
         self._heard_at = self._clock()
-        self._link = await Link.open(sock, self._receive, self._hung_up)
+        self._link = Link(self._receive, self._hung_up)
+        await self._link.attach(sock)
         self._link.send((Say.HELLO.value,))
         return True
 

@@ -434,6 +434,7 @@ async def test_the_admin_port_lists_endpoints_and_metrics_and_readiness(engine, 
                 "state": "ready",
                 "inFlight": 0,
                 "queued": 0,
+                "breaker": "closed",
             }
         ]
     async with running.session.get(running.admin_url + "/metrics") as answer:

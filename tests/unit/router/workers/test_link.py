@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -16,12 +17,12 @@ class End:
     def __init__(self) -> None:
         self.heard = []
         self.lost = asyncio.Event()
-        self.link: Link
+        self.link = Link(self.heard.append, self.lost.set)
 
     @classmethod
     async def of(cls, sock: socket.socket) -> "End":
         end = cls()
-        end.link = await Link.open(sock, end.heard.append, end.lost.set)
+        await end.link.attach(sock)
         return end
 
 
@@ -71,7 +72,7 @@ def test_frames_may_arrive_in_any_pieces(cuts):
         end = await End.of(ours)
         stream = b'\0\0\0\x0d[[0],[1],[2]]\0\0\0\x02[]\0\0\0\x07[["x"]]'
         borders = sorted({0, len(stream), *(cut for cut in cuts if cut < len(stream))})
-        for start, stop in zip(borders, borders[1:], strict=False):
+        for start, stop in pairwise(borders):
             end.link.data_received(stream[start:stop])
         assert end.heard == [[0], [1], [2], ["x"]]
         theirs.close()

@@ -92,7 +92,7 @@ def test_no_two_endpoints_share_a_slot_and_one_that_runs_requests_keeps_its(hist
     table = SlotTable(14)
     busy: dict[int, str] = {}
     for number, uids in enumerate(history):
-        given_now = table.assign(uids, lambda slot: int(slot in busy))
+        given_now = table.assign(uids, lambda slot, busy=busy: int(slot in busy))
         assert len(set(given_now.values())) == len(given_now)
         assert uids <= given_now.keys()
         assert all(given_now[uid] == slot for slot, uid in busy.items())
