@@ -46,7 +46,7 @@ def asked_of(body: bytes, *, needs_model: bool, max_depth: int) -> Asked:
 def deeper_than(value: Any, limit: int) -> bool:
     """Whether a JSON value is nested deeper than `limit` levels; looks at one level after another."""
     level = [value]
-    for _ in range(limit + 1):
+    for _ in range(limit):
         level = [
             inner
             for outer in level

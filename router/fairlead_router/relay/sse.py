@@ -30,10 +30,11 @@ class EventTooLargeError(Exception):
 class SseObserver:
     """Incremental: feed it every read in order; it keeps at most one incomplete event."""
 
-    __slots__ = ("_read", "_said", "_says_end", "_tail", "done", "usage")
+    __slots__ = ("_glance", "_read", "_said", "_says_end", "_tail", "done", "usage")
 
     def __init__(self, dialect: Dialect) -> None:
         self._read = dialect.read
+        self._glance = dialect.glance
         self._says_end = dialect.says_end
         self._said = NOTHING
         self._tail = b""
@@ -88,6 +89,10 @@ class SseObserver:
 
     def _observe(self, data: bytes) -> int:
         """Read the data of one event; says whether it carries tokens, as 1 or 0."""
+        said = self._glance(data)
+        if said is not None:
+            self._said |= said
+            return said & TOKENS
         if not data:
             return 0
         if data == b"[DONE]":

@@ -155,6 +155,41 @@ def test_when_an_answer_is_complete(stream, complete):
     assert observer.complete is complete
 
 
+texts = st.text() | st.sampled_from(
+    ['"', '"delta":{"content":"x', '"finish_reason":null', '"error"', '"usage":{', "\\\\"]
+)
+fields = st.none() | texts | st.integers() | st.lists(texts, max_size=2)
+choices = st.fixed_dictionaries(
+    {"index": st.integers(0, 2)},
+    optional={
+        "delta": fields | st.dictionaries(st.sampled_from(["content", "role", "reasoning", "tool_calls"]), fields),
+        "finish_reason": st.sampled_from([None, "stop", "length"]),
+        "text": texts,
+        "logprobs": st.none() | st.dictionaries(texts, fields, max_size=2),
+    },
+)
+chunks = st.fixed_dictionaries(
+    {"choices": st.lists(choices, max_size=3)},
+    optional={"error": fields, "usage": st.none() | st.just({"prompt_tokens": 1}), "model": texts},
+)
+
+
+@given(chunks, st.sampled_from([(",", ":"), (", ", ": ")]))
+def test_a_glance_says_nothing_that_reading_would_not(chunk, separators):
+    data = json.dumps(chunk, separators=separators).encode()
+    glanced = CHAT.glance(data)
+    assert glanced is None or (glanced == CHAT.read(chunk) and not chunk.get("usage"))
+
+
+def test_a_chunk_that_is_cut_off_is_no_fault():
+    assert observe([b'data: {"choices":[{"finish_reason":null,"delta":{"content":"\n\n'])[0] != [b""]
+
+
+def test_a_glance_is_enough_for_the_chunks_that_vllm_sends():
+    chunk = {"id": "c", "choices": [{"index": 0, "delta": {"content": " a"}, "logprobs": None, "finish_reason": None}]}
+    assert CHAT.glance(json.dumps(chunk, separators=(",", ":")).encode()) == 1
+
+
 def named(kind: str, **fields: object) -> bytes:
     return b"event: %b\n%b\n\n" % (kind.encode(), chunk(type=kind, **fields))
 
