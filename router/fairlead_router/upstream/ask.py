@@ -20,7 +20,7 @@ class Asked:
 
 
 async def ask(pool: Pool, address: str, path: str, *, seconds: float) -> Asked:
-    """`GET` a path of the engine at `host:port`, on a connection of its own.
+    """`GET` a path of the engine at `host:port`, on a new connection, which is then the next request's.
 
     Raises
     ------
@@ -42,12 +42,13 @@ async def ask(pool: Pool, address: str, path: str, *, seconds: float) -> Asked:
     if isinstance(connection, ConnectError):
         raise connection
     receiver = _Collector(loop.create_future())
-    connection.carry(f"GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n".encode(), receiver)
+    connection.carry(f"GET {path} HTTP/1.1\r\nhost: {address}\r\n\r\n".encode(), receiver)
     try:
         async with asyncio.timeout(seconds):
             return await receiver.result
     finally:
-        connection.abandon()
+        if receiver.carried:  # otherwise the connection may be another request's by now
+            connection.abandon()
 
 
 class _Collector:
@@ -55,6 +56,8 @@ class _Collector:
 
     def __init__(self, result: "asyncio.Future[Asked]") -> None:
         self.result = result
+        self.carried = True
+        """Whether the connection still carries this answer."""
         self._status = 0
         self._body = bytearray()
 
@@ -64,21 +67,26 @@ class _Collector:
     def answer_data(self, data: bytes) -> None:
         self._body += data
         if len(self._body) > MAX_ANSWER_BYTES:
-            self.answer_lost(LostError(f"the answer is larger than {MAX_ANSWER_BYTES} bytes"))
+            self._fail(LostError(f"the answer is larger than {MAX_ANSWER_BYTES} bytes"))
 
     def answer_end(self) -> None:
+        self.carried = False
         if not self.result.done():
             self.result.set_result(Asked(self._status, bytes(self._body)))
 
     def answer_lost(self, error: UpstreamError) -> None:
-        if not self.result.done():
-            self.result.set_exception(error)
+        self.carried = False
+        self._fail(error)
 
     def answer_fault(self) -> None:
-        self.answer_lost(LostError("the answer cannot be put together"))
+        self._fail(LostError("the answer cannot be put together"))
 
     def pause_sending(self) -> None:
         """Nothing more is sent."""
 
     def resume_sending(self) -> None:
         """Nothing more is sent."""
+
+    def _fail(self, error: UpstreamError) -> None:
+        if not self.result.done():
+            self.result.set_exception(error)
