@@ -1,0 +1,93 @@
+"""What must hold of everything that was seen together."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import fmean
+
+from soak.answers import Outcome
+from soak.client import Record
+from soak.pool import WorkerDeath
+from soak.turmoil import Damage
+
+RSS_TOLERANCE = 0.05
+"""By how much the memory of a process may differ between the first and the last third of a soak."""
+_BLAME_SECONDS = 1.0
+"""How long after its death an engine may still be why a request is refused: until its connections are seen to break."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that must not be: which rule it breaks, and what was seen."""
+
+    rule: str
+    what: str
+
+
+def findings_of(records: Iterable[Record], finished: set[str], damage: Damage) -> list[Finding]:
+    """Return which requests ended as they must not; `finished` are those that an engine has sent to the end."""
+    findings = []
+    for record in records:
+        if record.outcome is None:
+            findings.append(_finding("every request ends", record))
+        elif record.outcome is Outcome.WRONG:
+            findings.append(_finding("every byte is the engine's", record))
+        elif record.outcome in (Outcome.WHOLE, Outcome.HUNG_UP) or _worker_died(record, damage.worker_deaths):
+            continue
+        elif record.request_id in finished:
+            findings.append(_finding("no answer is lost that its engine finished", record))
+        elif record.outcome is Outcome.BROKEN:
+            findings.append(_finding("a connection breaks only with its worker", record))
+        elif not _engine_died(record, damage.engine_deaths):
+            findings.append(_finding("an answer fails only with an engine", record))
+    return findings
+
+
+def _worker_died(record: Record, deaths: Iterable[WorkerDeath]) -> bool:
+    """Whether the connection went down with a worker: it broke, and was that worker's or came while it died."""
+    return record.outcome is Outcome.BROKEN and any(
+        (record.port in death.ports and record.connected_at <= death.to_time <= record.ended_at + _BLAME_SECONDS)
+        or death.from_time <= record.sent_at <= death.to_time
+        for death in deaths
+    )
+
+
+def _engine_died(record: Record, deaths: Iterable[tuple[str, float]]) -> bool:
+    """Whether an engine died that this request was at; the header names only the last one tried."""
+    return any(record.sent_at - _BLAME_SECONDS <= at <= record.ended_at for _, at in deaths)
+
+
+def _finding(rule: str, record: Record) -> Finding:
+    how = f"{record.outcome or 'no end'} {record.code}".strip()
+    what = f"{record.request_id}: {how}, {'streamed' if record.streamed else 'whole'}, at {record.endpoint or 'no engine'}"
+    return Finding(rule, what)
+
+
+def memory_findings(samples: Sequence[Mapping[int, int]]) -> tuple[list[Finding], dict[int, tuple[float, float]]]:
+    """Compare the memory of each process that lived through all samples: means of the first and of the last third."""
+    third = len(samples) // 3
+    lived = set.intersection(*(set(sample) for sample in samples)) if third else set()
+    means = {
+        pid: (fmean(s[pid] for s in samples[:third]), fmean(s[pid] for s in samples[-third:])) for pid in sorted(lived)
+    }
+    findings = [
+        Finding("memory is flat", f"process {pid}: {first / 1e6:.1f} MB, later {last / 1e6:.1f} MB")
+        for pid, (first, last) in means.items()
+        if last > first * (1 + RSS_TOLERANCE)
+    ]
+    return findings, means
+
+
+def counts(records: Iterable[Record]) -> dict[str, int]:
+    """Return how many requests ended how."""
+    return dict(Counter(f"{r.outcome or 'running'} {r.code}".strip() for r in records).most_common())
+
+
+def quantile(buckets: Mapping[float, float], earlier: Mapping[float, float], share: float) -> float:
+    """Return the upper edge of the bucket in which a share of the observations since `earlier` ends."""
+    edges = sorted(buckets)
+    counts = [buckets[edge] - earlier.get(edge, 0.0) for edge in edges]
+    if any(later < sooner for sooner, later in pairwise(counts)):
+        raise ValueError(f"not cumulative: {counts}")
+    return next(edge for edge, count in zip(edges, counts, strict=True) if count >= share * counts[-1])
