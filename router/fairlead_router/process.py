@@ -12,6 +12,7 @@ def set_up_logging(level: str, process: str = "") -> None:
     told = f"%(asctime)s %(levelname)s {process}{' ' if process else ''}%(name)s: %(message)s"
     logging.basicConfig(level=level.upper(), stream=sys.stderr, format=told)
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # faults are logged where they are answered
+    logging.getLogger("watchfiles").setLevel(logging.WARNING)  # it tells every change in a folder: of a log there, too
 
 
 def allow_open_files() -> int:

@@ -234,6 +234,22 @@ async def test_flags_win_over_the_configuration_file(start_router, session, tmp_
     assert (endpoint["address"], endpoint["state"]) == ("127.0.0.1:2", "not_ready")
 
 
+async def test_a_log_in_the_folder_that_is_followed_does_not_tell_of_itself(kit, tmp_path):
+    """As `fairlead up` has it: a line about a changed file would change a file."""
+    path, log = tmp_path / "router.yaml", tmp_path / "router.log"
+    path.write_text(RouterConfig(pool="one").to_yaml())
+    command = [BIN / "fairlead-router", "--host=127.0.0.1", "--port=0", "--admin-port=0", "--config", path]
+    with log.open("wb") as output:
+        process = await asyncio.create_subprocess_exec(*map(str, command), stdout=output, stderr=output)
+    await kit.until(lambda: "ready: " in log.read_text(), "ready")
+    path.write_text(RouterConfig(pool="two").to_yaml())
+    await kit.until(lambda: "applied: pool two" in log.read_text(), "the new configuration")
+    process.terminate()
+    async with asyncio.timeout(5):
+        assert await process.wait() == 0
+    assert "change" not in log.read_text()
+
+
 def refused(*args: object) -> str:
     """The error of a command line that is refused before anything is started."""
     result = CliRunner().invoke(main, [str(arg) for arg in args])
