@@ -5,11 +5,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # Code that decides: pure, so every branch of it is tested.
-DECISIONS := fairlead_engine.batch_time fairlead_engine.batching fairlead_engine.blocks fairlead_engine.draft fairlead_engine.kv_memory fairlead_engine.limits fairlead_engine.prefix_cache fairlead_engine.schedulers fairlead_engine.sequences fairlead_engine.state fairlead_engine.waiting fairlead_router.decisions fairlead_router.relay.sse fairlead_operator.plan fairlead_simulator.calibrate.fit fairlead_simulator.lengths
+DECISIONS := fairlead_engine.batch_time fairlead_engine.batching fairlead_engine.blocks fairlead_engine.draft fairlead_engine.kv_memory fairlead_engine.limits fairlead_engine.prefix_cache fairlead_engine.schedulers fairlead_engine.sequences fairlead_engine.state fairlead_engine.waiting fairlead_router.decisions fairlead_router.identity fairlead_router.relay.sse fairlead_operator.plan fairlead_simulator.calibrate.fit fairlead_simulator.lengths
 BRANCH_COVERAGE := 95
 
 .DEFAULT_GOAL := help
-.PHONY: help install up test lint types imports unit docs api e2e format lock crd images cluster cluster-down clean
+.PHONY: help install up test lint types imports unit docs api e2e vllm format lock crd images cluster cluster-down clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,11 @@ api: install ## Tests against a real API server (built once where envtest's vari
 
 e2e: install ## Tests on kind (the first run where no image registry answers takes about 12 minutes longer)
 	@$(BIN)/pytest tests/e2e -q
+
+vllm: install ## Tests of the router in front of real vLLM: 5 minutes (the first time up to 5 more, and 6 GB)
+	@echo "about 5 minutes on two cores; the first time up to 5 more, and 6 GB in .cache/vllm"
+	@tests/vllm/install
+	@$(BIN)/pytest tests/vllm -q
 
 format: install ## Let ruff format and mend what it can
 	@$(BIN)/ruff check --fix .

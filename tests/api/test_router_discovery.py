@@ -2,6 +2,7 @@
 
 import json
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,3 +57,33 @@ def test_a_deleted_pod_is_no_endpoint(pool: Pool, endpoints: Any) -> None:
     eventually(lambda: len(endpoints()) == 2, "both pods")
     pool.kubectl("scale", "fpool/chat", "--replicas=1")
     eventually(lambda: list(endpoints()) == ["chat-engine-0"], "one pod")
+
+
+def test_a_router_whose_keys_are_not_there_is_not_ready_and_listens_to_nobody(
+    cluster: Cluster, namespace: str, pool: Pool, tmp_path: Path
+) -> None:
+    """As a container in which the pool's Secret is not mounted."""
+    pool.apply(router={"auth": {"secretRef": {"name": "chat-keys"}}})
+    eventually(lambda: pool.get("configmap", "chat-router"), "the router's configuration")
+    port, admin = free_port(), free_port()
+    program = str(Path(sys.executable).with_name("fairlead-router"))
+    where = ["--pool=chat", f"--namespace={namespace}", f"--kubeconfig={cluster.kubeconfig}"]
+    log = tmp_path / "router.log"
+    router = spawn([program, *where, f"--port={port}", f"--admin-port={admin}"], log)
+
+    def waiting_for() -> list[str]:
+        try:
+            answer = urllib.request.urlopen(f"http://127.0.0.1:{admin}/ready", timeout=5)
+        except urllib.error.HTTPError as not_ready:
+            answer = not_ready
+        except OSError as not_there_yet:
+            raise AssertionError(not_there_yet) from not_there_yet
+        with answer:
+            waited: list[str] = json.load(answer)["waitingFor"]
+        return waited
+
+    eventually(lambda: waiting_for() == ["API keys not read"], "it waits for its keys")
+    with pytest.raises(urllib.error.URLError, match="refused"):
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5)
+    assert "/etc/fairlead/secrets/keys.yaml is refused" in log.read_text()
+    stop(router)
