@@ -41,7 +41,7 @@ class Edge:
         self.tasks: set[asyncio.Task[None]] = set()
         """Requests that the app is answering."""
         self._services = services
-        self._deadlines = deadlines
+        self.deadlines = deadlines
         self._app = app
 
     @property
@@ -57,7 +57,7 @@ class Edge:
     def connected(self, connection: Timed) -> RequestError | None:
         """Note a new connection; says why it must not stay."""
         self.connections.add(connection)
-        self._deadlines.add(connection)
+        self.deadlines.add(connection)
         limit = self.router.config.limits.connections
         if len(self.connections) > limit:
             return RequestError(Reason.OVERLOADED, f"the router has {limit} connections, which is its limit")
@@ -66,7 +66,7 @@ class Edge:
     def disconnected(self, connection: Timed) -> None:
         """Forget a connection."""
         self.connections.discard(connection)
-        self._deadlines.discard(connection)
+        self.deadlines.discard(connection)
 
     def begin(self, head: RequestHead, response: Response, client: Uploader) -> Handler:
         """Let a request in.

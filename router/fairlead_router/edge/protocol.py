@@ -19,6 +19,7 @@ from fairlead_router.contract import Reason
 from fairlead_router.deadlines import NEVER
 from fairlead_router.edge.edge import Edge
 from fairlead_router.edge.handler import Handler
+from fairlead_router.edge.reading import Reading
 from fairlead_router.edge.response import Response
 from fairlead_router.errors import RequestError
 from fairlead_router.http1.messages import END, HeadTooLargeError, HttpError, NotImplementedInHttpError
@@ -46,7 +47,7 @@ class EdgeProtocol(asyncio.Protocol):
         "_holding",
         "_loop",
         "_parser",
-        "_reading_paused",
+        "_reading",
         "_receiving",
         "_response",
         "_skipped",
@@ -66,12 +67,12 @@ class EdgeProtocol(asyncio.Protocol):
         self._response: Response | None = None
         self._receiving = False  # the body of the current request
         self._answering = False
-        self._reading_paused = False
         self._holding = False  # a body that cannot be passed on
         self._writing_paused = False
         self._closing = False  # nothing that arrives is looked at any more
         self._skipped = 0
         self._total_at = NEVER
+        self._reading: Reading
         self.transport: asyncio.Transport
         """As uvicorn's own protocols have it."""
         self.deadline = NEVER
@@ -81,6 +82,7 @@ class EdgeProtocol(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)  # as TCP and TLS both are
+        self._reading = Reading(self.transport, self._loop, self._edge.deadlines)
         self.deadline = self._loop.time() + self._edge.limits.keep_alive
         refused = self._edge.connected(self)
         if refused is not None:
@@ -89,6 +91,7 @@ class EdgeProtocol(asyncio.Protocol):
     def connection_lost(self, _exc: Exception | None) -> None:
         self._closing = True
         self._events.clear()
+        self._reading.end()
         self._edge.disconnected(self)
         handler, self._handler = self._handler, None
         if handler is not None:
@@ -140,7 +143,7 @@ class EdgeProtocol(asyncio.Protocol):
         if self._receiving and keep_alive and not self._edge.stopping:
             self._answering = True  # until the rest of the body, which nobody wants any more, has come
             self._skipped = 0
-            self._resume_reading()  # the body may have been held back
+            self._reading.resume()  # the body may have been held back
         elif self._receiving:
             self._linger()
         elif not keep_alive or self._edge.stopping:
@@ -150,7 +153,7 @@ class EdgeProtocol(asyncio.Protocol):
             if self._events:
                 self._loop.call_soon(self._advance)  # not from here: a pipeline would nest as deep as it is long
             else:
-                self._resume_reading()
+                self._reading.resume()
 
     def break_off(self) -> None:
         """Break the connection."""
@@ -163,14 +166,14 @@ class EdgeProtocol(asyncio.Protocol):
         """Read no more of a body that cannot be passed on yet; the client is not to blame for the time."""
         self._holding = True
         self._set_deadline()
-        self._pause_reading()
+        self._reading.pause()
 
     def resume_receiving(self) -> None:
         """Read on."""
         self._holding = False
         self._set_deadline()
         if not self._events:
-            self._resume_reading()
+            self._reading.resume()
 
     # Deadlines.
 
@@ -211,9 +214,9 @@ class EdgeProtocol(asyncio.Protocol):
                 logger.exception("fault while taking a request")
                 self._refuse(RequestError(Reason.INTERNAL_ERROR, "the router failed; see its log"))
         if events and not self._closing:
-            self._pause_reading()
-        elif self._reading_paused and not self._holding:
-            self._resume_reading()
+            self._reading.pause()
+        elif self._reading.paused and not self._holding:
+            self._reading.resume()
 
     def _take(self, event: RequestEvent) -> None:
         handler = self._handler
@@ -287,7 +290,7 @@ class EdgeProtocol(asyncio.Protocol):
             self._closing = True
             self._events.clear()
             self.transport.write_eof()
-            self._resume_reading()
+            self._reading.resume()
             self.deadline = self._loop.time() + LINGER_SECONDS
         else:
             self._close()
@@ -298,16 +301,6 @@ class EdgeProtocol(asyncio.Protocol):
         self._events.clear()
         self.deadline = self._loop.time() + self._edge.limits.send_timeout
         self.transport.close()
-
-    def _pause_reading(self) -> None:
-        if not self._reading_paused:
-            self._reading_paused = True
-            self.transport.pause_reading()
-
-    def _resume_reading(self) -> None:
-        if self._reading_paused:
-            self._reading_paused = False
-            self.transport.resume_reading()
 
 
 def _refusal(error: HttpError) -> RequestError:
