@@ -53,6 +53,7 @@ class DeciderProcess:
             reporting.cancel()
         if self._server is not None:
             self._server.close()
+        self._control.close()
 
     def _receive(self, message: Message) -> None:
         match message[0]:
@@ -87,14 +88,14 @@ class DeciderProcess:
 
     async def _accept(self) -> None:
         loop = asyncio.get_running_loop()
-        listener = socket.socket(fileno=self._settings.listener)
-        listener.setblocking(False)
-        while True:
-            sock, _ = await loop.sock_accept(listener)
-            if self._server is not None and _is_ours(sock):
-                await self._server.accept(sock)
-            else:
-                sock.close()
+        with socket.socket(fileno=self._settings.listener) as listener:
+            listener.setblocking(False)
+            while True:
+                sock, _ = await loop.sock_accept(listener)
+                if self._server is not None and _is_ours(sock):
+                    await self._server.accept(sock)
+                else:
+                    sock.close()
 
 
 def _is_ours(sock: socket.socket) -> bool:
