@@ -21,9 +21,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from datapath import comparison, tables
 from datapath.figures import Cell, Measured, with_highest_held
-from datapath.machine import available_cores, describe, place, raise_open_files
+from datapath.machine import available_cores, busy_share, describe, place, raise_open_files
 from datapath.native import NoCompilerError, build
-from datapath.page import page
+from datapath.page import QUIET, page
 from datapath.results import ROOT, Results, TargetFacts, commit, cores, today
 from datapath.run import Bench, Failure, Step, expected_seconds, steps
 from datapath.scenarios import FORMS, SCENARIOS, Form
@@ -129,6 +129,10 @@ def measure(
     except (NoCompilerError, ValueError) as error:
         raise click.ClickException(str(error)) from error
     raise_open_files()
+    if (busy := busy_share(available_cores())) > QUIET:
+        console.print(
+            f"[bold]The machine is not quiet:[/] its cores are {busy:.0%} busy, and figures will be worse for it."
+        )
     cells: list[Cell] = []
     failures: list[str] = []
     columns = (
@@ -166,6 +170,7 @@ def measure(
         uncommitted=uncommitted,
         date=today(),
         machine=describe(),
+        busy_before=round(busy, 3),
         placement={
             "router": cores(placement.router),
             "pods": cores(placement.pods),

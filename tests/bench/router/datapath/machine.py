@@ -4,6 +4,7 @@ import os
 import platform
 import re
 import resource
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -78,6 +79,14 @@ def core_times(cores: frozenset[int]) -> CoreTimes:
             stolen += ticks[_STEAL]
             busy += sum(ticks) - ticks[_IDLE] - ticks[_IOWAIT] - ticks[_STEAL]
     return CoreTimes(busy / _TICKS_PER_SECOND, stolen / _TICKS_PER_SECOND)
+
+
+def busy_share(cores: Sequence[int], seconds: float = 1.0) -> float:
+    """Return how busy cores are now, of what they all could do, watched for so many seconds."""
+    watched = frozenset(cores)
+    before = core_times(watched)
+    time.sleep(seconds)
+    return (core_times(watched).busy_seconds - before.busy_seconds) / seconds / len(watched)
 
 
 def raise_open_files() -> int:

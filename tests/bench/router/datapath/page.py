@@ -10,6 +10,8 @@ from datapath.tables import Table, of_measuring_side, of_scenarios
 from datapath.targets import DIRECT, REFERENCE
 from datapath.window import POD_COUNT
 
+QUIET = 0.05
+"""Share of the cores that others may take before a reader must know."""
 ONLY_ONE_ROUND = (
     "\n**One round: a first impression, not a result.** Figures of one round can be off by tens of percent.\n"
 )
@@ -51,7 +53,7 @@ make bench                                                    # all of it; says 
 ```
 
 Measured on {results.date} with `{results.command}`, form `{results.form}`, {rounds}, commit `{results.commit[:12]}`{tree}.
-{ONLY_ONE_ROUND if results.rounds == 1 else ""}
+{ONLY_ONE_ROUND if results.rounds == 1 else ""}{_disturbed(results.busy_before)}
 The machine: {kind} with {machine["cores"]} cores, {machine["cpu"]}, {machine["memory_gib"]} GiB, Linux {machine["kernel"]}, Python {machine["python"]}.
 The router had {results.placement["router"]} to itself, the mock pods {results.placement["pods"]}, the load source {results.placement["load"]}.
 
@@ -61,6 +63,14 @@ The router had {results.placement["router"]} to itself, the mock pods {results.p
 {targets}
 {_list("Left out here:", (f"`{name}`: {why}" for name, why in results.left_out.items()))}\
 {_list("Gave no figures, or not all:", results.failures)}"""
+
+
+def _disturbed(busy_before: float) -> str:
+    if busy_before < QUIET:
+        return ""
+    return (
+        f"\n**The machine was not quiet**: others had its cores {busy_before:.0%} busy before anything was started.\n"
+    )
 
 
 def _method(results: Results) -> str:

@@ -5,6 +5,7 @@ import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from math import isinf
 from pathlib import Path
 from typing import Any, Self
 
@@ -34,6 +35,8 @@ class Results:
     """Whether the router or this benchmark had changes that the commit does not have."""
     date: str
     machine: Mapping[str, str | int]
+    busy_before: float
+    """Share of all cores that others took before anything was started; large where the machine was not quiet."""
     placement: Mapping[str, str]
     targets: Mapping[str, TargetFacts]
     left_out: Mapping[str, str]
@@ -61,9 +64,9 @@ class Results:
 
 
 def _rounded(cell: Cell) -> dict[str, Any]:
-    """Four digits: more would be noise, and lines that cannot be read."""
+    """Four digits: more would be noise, and lines that cannot be read. A lag beyond all buckets is `Infinity`."""
     figures: Figures = {
-        name: None if value is None else float(f"{value:.4g}") if abs(value) < 10_000 else round(value)
+        name: value if value is None or isinf(value) else round(value) if value >= 10_000 else float(f"{value:.4g}")
         for name, value in cell.figures.items()
     }
     return asdict(cell) | {"figures": figures}

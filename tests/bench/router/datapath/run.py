@@ -39,7 +39,7 @@ def steps(scenarios: Sequence[Scenario], targets: Sequence[str], rounds: int) ->
         Step(number, scenario, target)
         for number in range(rounds)
         for scenario in scenarios
-        for target in rotated(targets_of(scenario, list(targets)), number)
+        for target in rotated(targets_of(scenario, targets), number)
     ]
 
 

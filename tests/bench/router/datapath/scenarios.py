@@ -4,7 +4,7 @@ Each scenario starts the router anew, and gives figures case by case. How long a
 full one for results, the quick one for a first impression, the short one so that `make test` runs this code.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from datapath.figures import Figures, holds, next_rate
@@ -33,6 +33,7 @@ class Form:
     """Tokens per second of all streams together; the highest that is held is searched among them."""
     rates_seconds: float
     open_streams: tuple[int, ...]
+    open_seconds: float
     prompts: tuple[tuple[int, int], ...]
     """Bytes of the prompt, and connections."""
 
@@ -49,6 +50,7 @@ FULL = Form(
     rates=tuple(range(10_000, 80_001, 2_500)),
     rates_seconds=3.0,
     open_streams=(1000, 5000),
+    open_seconds=3.0,
     prompts=((32 * 1024, 32), (1024 * 1024, 8)),
 )
 QUICK = Form(
@@ -63,6 +65,7 @@ QUICK = Form(
     rates=tuple(range(10_000, 80_001, 10_000)),
     rates_seconds=1.5,
     open_streams=(1000,),
+    open_seconds=2.0,
     prompts=((32 * 1024, 32), (1024 * 1024, 8)),
 )
 SHORT = Form(
@@ -77,9 +80,13 @@ SHORT = Form(
     rates=(500,),
     rates_seconds=0.3,
     open_streams=(20,),
+    open_seconds=0.3,
     prompts=((32 * 1024, 1),),
 )
 FORMS = {form.name: form for form in (FULL, QUICK, SHORT)}
+
+PROCESSES = "fairlead-2-workers"
+"""Compared with one process under its own scenario, and with nothing else: it has two cores."""
 
 Case = tuple[str, Figures]
 
@@ -94,7 +101,7 @@ class Scenario:
     seconds: Callable[[Form], float]
     """About how long it takes for one target, its start aside."""
     targets: tuple[str, ...] = ()
-    """The only ones that it is asked of; empty: all that were chosen, but for those that other scenarios name here."""
+    """It is asked of these, where all of them were chosen; empty: of all chosen that no other scenario has for itself."""
     router_cores: int = 1
     direct: bool = True
     """Whether it says something about the measuring side alone."""
@@ -151,7 +158,7 @@ def _memory(running: Running, form: Form) -> Iterator[Case]:
     running.pods.pace(1.0)
     for streams in form.open_streams:
         ramp_seconds = streams / 1500
-        plan = LoadPlan(request, streams, 2.0, form.warmup_seconds, ramp_seconds, tokens=100_000)
+        plan = LoadPlan(request, streams, form.open_seconds, form.warmup_seconds, ramp_seconds, tokens=100_000)
         with running.under(plan) as window:
             memory = running.group.memory()
         yield (
@@ -174,12 +181,17 @@ def stream_plan(running: Running, form: Form, tokens_per_second: float, seconds:
     return LoadPlan(request, form.streams, seconds, form.warmup_seconds, ramp_seconds, tokens=form.tokens)
 
 
+def times(factor: float, value: float | None) -> float | None:
+    """Multiply what is known."""
+    return None if value is None else factor * value
+
+
 def request_figures(window: Window) -> Figures:
     """Return the figures of whole answers."""
     responses, latency = window.load["responses"], window.load["latency_ms"]
     return {
         "requests_per_second": responses / window.seconds,
-        "cpu_ms_per_request": window.router_cpu_seconds * 1e3 / responses if responses else None,
+        "cpu_ms_per_request": times(1e3, window.router_cpu_per(responses)),
         "latency_p50_ms": latency["p50"],
         "latency_p99_ms": latency["p99"],
         **window.common(),
@@ -191,7 +203,7 @@ def stream_figures(window: Window, offered_tokens_per_second: float) -> Figures:
     chunks, ttft, token = window.load["chunks"], window.load["ttft_ms"], window.load["token_ms"]
     return {
         "chunks_per_second": chunks / window.seconds,
-        "cpu_seconds_per_100k_chunks": window.router_cpu_seconds * 1e5 / chunks if chunks else None,
+        "cpu_seconds_per_100k_chunks": times(1e5, window.router_cpu_per(chunks)),
         "delivered_share": window.load["tokens"] / window.seconds / offered_tokens_per_second,
         "ttft_p50_ms": ttft["p50"],
         "ttft_p99_ms": ttft["p99"],
@@ -227,7 +239,7 @@ SCENARIOS = {
             "memory",
             "memory with open streams",
             _memory,
-            lambda form: sum(3 + form.warmup_seconds + streams / 1500 for streams in form.open_streams),
+            lambda form: sum(form.open_seconds + form.warmup_seconds + streams / 1500 for streams in form.open_streams),
             direct=False,
         ),
         Scenario(
@@ -241,7 +253,7 @@ SCENARIOS = {
             "one and two processes on two cores",
             _spread,
             _streams_seconds,
-            targets=("fairlead", "fairlead-2-workers"),
+            targets=("fairlead", PROCESSES),
             router_cores=2,
             direct=False,
         ),
@@ -249,9 +261,8 @@ SCENARIOS = {
 }
 
 
-def targets_of(scenario: Scenario, chosen: list[str]) -> list[str]:
+def targets_of(scenario: Scenario, chosen: Sequence[str]) -> list[str]:
     """Return which of the chosen targets a scenario is asked of."""
-    reserved = {"fairlead-2-workers"}
-    names = [name for name in chosen if name in scenario.targets] if scenario.targets else chosen
-    kept = names if scenario.targets else [name for name in names if name not in reserved]
-    return [name for name in kept if scenario.direct or name != DIRECT]
+    if scenario.targets:
+        return list(scenario.targets) if set(scenario.targets) <= set(chosen) else []
+    return [name for name in chosen if name != PROCESSES and (scenario.direct or name != DIRECT)]

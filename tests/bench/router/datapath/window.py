@@ -26,7 +26,8 @@ _LAG = "fairlead_router_loop_lag_seconds"
 class Moment:
     """Counters at one end of a window."""
 
-    router_cpu_seconds: float
+    router_cpu_seconds: float | None
+    """None where there is no router."""
     router_cores: CoreTimes
     measuring_cores: CoreTimes
 
@@ -49,9 +50,15 @@ class Window:
         return float(self.load["seconds"])
 
     @property
-    def router_cpu_seconds(self) -> float:
-        """Processor time of the router in the window."""
-        return self.end.router_cpu_seconds - self.begin.router_cpu_seconds
+    def router_cpu_seconds(self) -> float | None:
+        """Processor time of the router in the window; None where there is none."""
+        begin, end = self.begin.router_cpu_seconds, self.end.router_cpu_seconds
+        return None if begin is None or end is None else end - begin
+
+    def router_cpu_per(self, count: int) -> float | None:
+        """Return the processor time of the router for each of so many things, in seconds."""
+        taken = self.router_cpu_seconds
+        return None if taken is None or not count else taken / count
 
     @property
     def errors(self) -> int:
@@ -64,14 +71,13 @@ class Window:
         router_busy = self.end.router_cores.busy_seconds - self.begin.router_cores.busy_seconds
         measuring_busy = self.end.measuring_cores.busy_seconds - self.begin.measuring_cores.busy_seconds
         stolen = self.end.router_cores.stolen_seconds - self.begin.router_cores.stolen_seconds
+        others_seconds = max(0.0, router_busy - (self.router_cpu_seconds or 0.0))
         apart = not self.placement.router & self.placement.measuring
         return {
             "errors": float(self.errors),
-            "router_share": self.router_cpu_seconds / self.seconds,
+            "router_share": None if self.router_cpu_seconds is None else self.router_cpu_seconds / self.seconds,
             "measuring_share": measuring_busy / self.seconds / measuring_cores,
-            "others_share": max(0.0, router_busy - self.router_cpu_seconds) / self.seconds / router_cores
-            if apart
-            else None,
+            "others_share": others_seconds / self.seconds / router_cores if apart else None,
             "stolen_share": stolen / self.seconds / router_cores,
             "pods_late_p99_ms": self.pods.late_p99_ms,
             "lag_p99_ms": None if self.lag_p99_seconds is None else self.lag_p99_seconds * 1e3,
@@ -94,7 +100,7 @@ class Running:
     def moment(self) -> Moment:
         """Read the counters."""
         router, measuring = core_times(self.placement.router), core_times(self.placement.measuring)
-        return Moment(self.group.cpu_seconds() if self.group else 0.0, router, measuring)
+        return Moment(self.group.cpu_seconds() if self.group else None, router, measuring)
 
     def lag(self) -> Buckets:
         """Ask the router for the lag of its event loop; outside the window, because answering costs it time."""
