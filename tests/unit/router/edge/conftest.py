@@ -1,4 +1,4 @@
-"""What these tests try depends on sockets, so they run in both loops: asyncio's own, and uvloop as in production."""
+"""What these tests try depends on sockets, so they run in the loop of production; their neighbours run in asyncio's."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -10,4 +10,4 @@ import uvloop
 def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
 ) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
-    return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+    return {"uvloop": uvloop.new_event_loop}
