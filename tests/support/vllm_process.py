@@ -22,11 +22,12 @@ START_SECONDS = 300.0
 """vLLM imports for a minute on two cores that nobody else uses."""
 STOP_SECONDS = 20.0
 
-MAX_MODEL_LEN = 2048
+MAX_MODEL_LEN = 4096
 FLAGS = (
     *("--served-model-name", "tiny", "small"),
     *("--max-model-len", str(MAX_MODEL_LEN)),
     *("--max-num-seqs", "32"),
+    *("--enable-auto-tool-choice", "--tool-call-parser", "hermes"),
     "--enforce-eager",
 )
 ENVIRONMENT = {

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
@@ -50,6 +51,18 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
         yield session
 
 
+@dataclass(frozen=True)
+class Scrape:
+    """The metrics of a process at one moment."""
+
+    text: str
+
+    def value(self, name: str, **labels: str) -> float:
+        """Return the sum of a metric's samples that have these labels; 0 where there is none yet."""
+        samples = [s for family in text_string_to_metric_families(self.text) for s in family.samples]
+        return sum(s.value for s in samples if s.name == name and labels.items() <= s.labels.items())
+
+
 class Metrics:
     """The metrics of a process, asked for anew every time."""
 
@@ -57,24 +70,19 @@ class Metrics:
         self._session = session
         self._url = url + "/metrics"
 
-    async def text(self) -> str:
+    async def scrape(self) -> Scrape:
         async with self._session.get(self._url) as answer:
-            return await answer.text()
+            return Scrape(await answer.text())
 
-    async def value(self, name: str, **labels: str) -> float:
-        """Return the sum of a metric's samples that have these labels; 0 where there is none yet."""
-        samples = [s for family in text_string_to_metric_families(await self.text()) for s in family.samples]
-        return sum(s.value for s in samples if s.name == name and labels.items() <= s.labels.items())
-
-    async def until(self, name: str, value: float) -> None:
-        """Poll until a metric has a value."""
-        found = None
+    async def until(self, what: str, condition: Callable[[Scrape], bool]) -> Scrape:
+        """Poll until a condition holds, and return the metrics with which it did."""
         try:
             async with asyncio.timeout(DEADLINE_SECONDS):
-                while (found := await self.value(name)) != value:  # noqa: ASYNC110 - another process
+                while not condition(found := await self.scrape()):  # noqa: ASYNC110 - another process
                     await asyncio.sleep(0.02)
         except TimeoutError:
-            pytest.fail(f"{name} is not {value} within {DEADLINE_SECONDS:g} s, but {found}")
+            pytest.fail(f"not within {DEADLINE_SECONDS:g} s: {what}")
+        return found
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
     .cache/vllm/venv/bin/python tests/vllm/write_tiny_model.py FOLDER
 
 Runs where vLLM is installed. The same weights every time, so wide apart that no rounding decides which token is
-likeliest: a request at temperature 0 has one answer.
+likeliest: a request at temperature 0 has one answer. It never ends by itself, but where its length says.
 """
 
 import json
@@ -73,9 +73,11 @@ def weights() -> dict[str, np.ndarray]:
         return (rng.standard_normal((outputs, inputs)) * scale / np.sqrt(inputs)).astype(np.float32)
 
     ones = np.ones(hidden, np.float32)
+    head = matrix(vocabulary, hidden, SHARPNESS)
+    head[CONFIG["eos_token_id"]] = 0  # its logit is 0 then, where the likeliest of 2048 is about 10
     drawn = {
         "model.embed_tokens.weight": matrix(vocabulary, hidden, np.sqrt(hidden)),
-        "lm_head.weight": matrix(vocabulary, hidden, SHARPNESS),
+        "lm_head.weight": head,
         "model.norm.weight": ones,
     }
     for layer in range(CONFIG["num_hidden_layers"]):
