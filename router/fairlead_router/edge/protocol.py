@@ -31,6 +31,8 @@ LINGER_SECONDS: Final = 2.0
 """How long what a refused client still sends is read and dropped, so that it gets to read why it was refused."""
 MAX_SKIPPED_BYTES: Final = 256 * 1024
 """Of a body that is not wanted any more: reading this much is cheaper than another connection."""
+_AT_A_TIME: Final = 16 * 1024
+"""Bytes that are parsed at a time, unless they are all of a body: parsed, a tiny request takes forty times its size."""
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -39,6 +41,7 @@ class EdgeProtocol(asyncio.Protocol):
 
     __slots__ = (
         "_answering",
+        "_body_left",
         "_closing",
         "_edge",
         "_events",
@@ -52,6 +55,7 @@ class EdgeProtocol(asyncio.Protocol):
         "_response",
         "_skipped",
         "_total_at",
+        "_unparsed",
         "_writing_paused",
         "deadline",
         "transport",
@@ -66,6 +70,8 @@ class EdgeProtocol(asyncio.Protocol):
         self._handler: Handler | None = None
         self._response: Response | None = None
         self._receiving = False  # the body of the current request
+        self._body_left = 0  # bytes of it, where it is known how many
+        self._unparsed = b""  # what was read and has to wait
         self._answering = False
         self._holding = False  # a body that cannot be passed on
         self._writing_paused = False
@@ -108,8 +114,12 @@ class EdgeProtocol(asyncio.Protocol):
             self._set_deadline()
         elif not (self._answering or self._parser.in_message):
             self.deadline = self._loop.time() + self._edge.limits.header_timeout
-        self._events.extend(self._parser.feed(data))
-        self._advance()
+        if self._unparsed or _AT_A_TIME < len(data) > self._body_left:
+            self._unparsed += data
+            self._parse_on()
+        else:
+            self._events.extend(self._parser.feed(data))
+            self._advance()
 
     def pause_writing(self) -> None:
         self._writing_paused = True
@@ -143,7 +153,7 @@ class EdgeProtocol(asyncio.Protocol):
         if self._receiving and keep_alive and not self._edge.stopping:
             self._answering = True  # until the rest of the body, which nobody wants any more, has come
             self._skipped = 0
-            self._reading.resume()  # the body may have been held back
+            self._read_on()  # the body may have been held back
         elif self._receiving:
             self._linger()
         elif not keep_alive or self._edge.stopping:
@@ -153,7 +163,7 @@ class EdgeProtocol(asyncio.Protocol):
             if self._events:
                 self._loop.call_soon(self._advance)  # not from here: a pipeline would nest as deep as it is long
             else:
-                self._reading.resume()
+                self._read_on()
 
     def break_off(self) -> None:
         """Break the connection."""
@@ -173,7 +183,7 @@ class EdgeProtocol(asyncio.Protocol):
         self._holding = False
         self._set_deadline()
         if not self._events:
-            self._reading.resume()
+            self._read_on()
 
     # Deadlines.
 
@@ -213,16 +223,39 @@ class EdgeProtocol(asyncio.Protocol):
             except Exception:  # the guard of what clients send
                 logger.exception("fault while taking a request")
                 self._refuse(RequestError(Reason.INTERNAL_ERROR, "the router failed; see its log"))
-        if events and not self._closing:
+        if self._closing or self._holding:
+            return
+        if events:
             self._reading.pause()
-        elif self._reading.paused and not self._holding:
+        elif self._unparsed or self._reading.paused:
+            self._read_on()
+
+    def _read_on(self) -> None:
+        """Go on with what has been read already, then with what the connection brings."""
+        if not self._unparsed:
             self._reading.resume()
+        elif len(self._unparsed) <= self._body_left:
+            self._parse_on()
+        else:
+            self._reading.pause()
+            self._loop.call_soon(self._parse_on)  # others first
+
+    def _parse_on(self) -> None:
+        """Parse a part of what has been read, and deal with it."""
+        if self._closing or self._holding or self._events:
+            return
+        data = self._unparsed
+        size = len(data) if len(data) <= self._body_left else _AT_A_TIME
+        self._unparsed = data[size:]
+        self._events.extend(self._parser.feed(data[:size]))
+        self._advance()
 
     def _take(self, event: RequestEvent) -> None:
         handler = self._handler
         if type(event) is RequestHead:
             self._begin(event)
         elif type(event) is bytes:
+            self._body_left -= len(event)
             if handler is not None:
                 handler.body(event)
             else:
@@ -235,10 +268,10 @@ class EdgeProtocol(asyncio.Protocol):
                 handler.body_end()
             elif self._response is None:
                 self.answer_ended(keep_alive=True)
-        elif isinstance(event, HttpError):
+        elif isinstance(event, Exception):
             if self._response is not None:
                 self._response.close_after()
-            raise _refusal(event)
+            raise _refusal(event) if isinstance(event, HttpError) else event
 
     def _skip(self, data: bytes) -> None:
         self._skipped += len(data)
@@ -249,6 +282,7 @@ class EdgeProtocol(asyncio.Protocol):
         edge = self._edge
         self._head = head
         self._receiving = self._answering = True
+        self._body_left = head.body_bytes or 0
         keep_alive = head.keep_alive and not edge.stopping
         response = self._response = Response(
             self, self.transport.write, version=head.version, method=head.method, keep_alive=keep_alive

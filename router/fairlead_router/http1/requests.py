@@ -50,7 +50,7 @@ class RequestHead:
         """First value of every field by its name."""
 
 
-RequestEvent = RequestHead | bytes | End | HttpError
+RequestEvent = RequestHead | bytes | End | Exception
 
 
 class RequestParser:
@@ -83,7 +83,10 @@ class RequestParser:
         """Whether a request has begun and not ended."""
 
     def feed(self, data: bytes) -> list[RequestEvent]:
-        """Take the bytes of one read; an `HttpError` is the last event of the connection."""
+        """Take the bytes of one read; an exception is the last event of the connection.
+
+        It is an `HttpError` where the client is to blame, and anything else where this program is.
+        """
         events: list[RequestEvent] = []
         self._events = events
         size = len(data)
@@ -92,9 +95,7 @@ class RequestParser:
             while data:
                 data = self._parsed(data)
         except httptools.HttpParserCallbackError as wrapped:
-            if not isinstance(wrapped.__context__, HttpError):
-                raise
-            events.append(wrapped.__context__)
+            events.append(_raised(wrapped))
         except httptools.HttpParserError as error:
             events.append(HttpError(str(error)))
         if events:
@@ -170,6 +171,12 @@ class RequestParser:
         if self._in_head:
             return HeadTooLargeError(f"the head is larger than {self._max_head_bytes} bytes or {MAX_FIELDS} fields")
         return HttpError(f"trailers or a chunk extension are larger than {self._max_head_bytes} bytes")
+
+
+def _raised(wrapped: httptools.HttpParserCallbackError) -> Exception:
+    """Return what a callback has raised: httptools wraps it, and who takes all its errors for the client's hides faults."""
+    raised = wrapped.__context__
+    return raised if isinstance(raised, Exception) else wrapped
 
 
 def _size(head: RequestHead) -> int:

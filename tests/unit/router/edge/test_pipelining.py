@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+import gc
 
 import pytest
 from wire import Client, get, post
 
 from fairlead_router.config import RouterConfig
+from fairlead_router.http1.requests import RequestHead
 
 WHOLE = b'{"id": "1"}'
 CHAT = post("/v1/chat/completions")
@@ -113,3 +115,16 @@ async def test_a_client_that_sends_ahead_and_reads_nothing_is_held_back(engine, 
                     await loop.sock_sendall(client.socket, request_ * 200)
         (connection,) = running.data_path.edge.connections
         assert connection.transport.get_write_buffer_size() < 256 * 1024
+
+
+async def test_of_what_a_client_sends_ahead_little_is_parsed_before_its_turn(engine, router, kit):
+    """Parsed, a tiny request takes forty times its size: a thousand clients could fill the memory."""
+    running = await router([await engine(kit.answers_then_hangs())])
+    async with Client.connected(running.url) as client:
+        await client.send(CHAT + b"GET / HTTP/1.1\r\nhost: x\r\n\r\n" * 7000)
+        await kit.until(lambda: running.in_flight == 1, "the first is placed")
+        (connection,) = running.data_path.edge.connections
+        await kit.until(lambda: connection._reading.paused, "the client is held back")
+        gc.collect()
+        heads = sum(isinstance(each, RequestHead) for each in gc.get_objects())
+        assert heads < 1000
