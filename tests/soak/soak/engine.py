@@ -23,7 +23,9 @@ TOKEN_SECONDS = 0.03
 """Between two tokens of a stream."""
 _FLUSH_SECONDS = 0.002
 """uvloop writes at the end of a turn of its loop; a router that reads slowly makes it take longer."""
-_STREAM_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n"
+_STREAM_HEAD = (
+    b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n"
+)
 _LAST_CHUNK = b"0\r\n\r\n"
 
 

@@ -44,6 +44,11 @@ class Load:
         self._client = client
         self._random = random
 
+    @property
+    def runs(self) -> bool:
+        """Whether a request has not ended."""
+        return any(record.outcome is None for record in reversed(self.records))
+
     @asynccontextmanager
     async def sending(self, rate: float, mix: Mix) -> AsyncIterator[None]:
         """Send in the background."""
@@ -103,5 +108,5 @@ async def settled(load: Load) -> None:
     """Wait until every request has ended, or none of the last ones can still be on its way."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + SETTLE_SECONDS
-    while any(record.outcome is None for record in reversed(load.records)) and loop.time() < deadline:
+    while load.runs and loop.time() < deadline:  # noqa: ASYNC110 - what ends a request is in other processes
         await asyncio.sleep(0.05)

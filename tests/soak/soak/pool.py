@@ -20,7 +20,8 @@ from soak.processes import command_line, descendants, open_files, ports_of_clien
 KEY = "fl-key-of-the-soak"
 READY_SECONDS = 30.0
 STOP_SECONDS = 40.0
-_WORKER = re.compile(r"fairlead_router\.workers\.worker\b")
+_ROLE = re.compile(r"fairlead_router\.workers\.(\w+)")
+"""What a child of the router is, in its command line."""
 _BAD_WORDS = re.compile(
     r"Traceback|Warning|Task was destroyed|never awaited|never retrieved|Exception ignored|unclosed|fault while"
 )
@@ -211,15 +212,19 @@ class Pool:
     @property
     def worker_pids(self) -> list[int]:
         """Of its workers; none where it is one process."""
-        return [pid for pid in self.pids if _WORKER.search(command_line(pid))]
+        return [pid for pid in self.pids if self._role(pid) == "worker"]
 
-    def memory(self) -> dict[int, int]:
-        """Return the resident bytes of each process."""
-        return {pid: resident_bytes(pid) for pid in self.pids}
+    def memory(self) -> dict[str, int]:
+        """Return the resident bytes of each process, by what it is and its id."""
+        return {f"{self._role(pid)} {pid}": resident_bytes(pid) for pid in self.pids}
+
+    def _role(self, pid: int) -> str:
+        found = _ROLE.search(command_line(pid))
+        return found[1] if found else "router"
 
     def open_files(self) -> int:
-        """Return how many files and sockets all processes have open."""
-        return sum(map(open_files, self.pids))
+        """Return how many files and sockets all processes have open; connections to engines are kept for later."""
+        return open_files(self.pids, except_to=[engine.port for engine in self.engines])
 
     async def kill_worker(self) -> WorkerDeath:
         """Kill the youngest worker and wait for another in its place; the oldest is left alone."""

@@ -1,12 +1,13 @@
 """What the kernel knows of processes: their children, memory, open files, and whose a connection is."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 _ESTABLISHED = "01"
-_NOT_ACCEPTED = "0"
+_NOT_ACCEPTED = 0
 """Inode of a connection that the kernel has made and no process has taken yet."""
 
 
@@ -28,6 +29,11 @@ def command_line(pid: int) -> str:
         return ""
 
 
+def exists(pid: int) -> bool:
+    """Whether a process is still there."""
+    return Path(f"/proc/{pid}").exists()
+
+
 def resident_bytes(pid: int) -> int:
     """Return the resident memory of a process, 0 where it is gone."""
     with suppress(FileNotFoundError, ProcessLookupError):
@@ -37,24 +43,41 @@ def resident_bytes(pid: int) -> int:
     return 0
 
 
-def open_files(pid: int) -> int:
-    """Return how many files and sockets a process has open."""
-    return len(_files(pid))
+def open_files(pids: Iterable[int], *, except_to: Collection[int]) -> int:
+    """Return how many files and sockets processes have open, connections to some ports left out."""
+    left_out = {connection.inode for connection in _connections() if connection.remote_port in except_to}
+    return sum(_inode(file) not in left_out for pid in pids for file in _files(pid))
 
 
 def ports_of_clients(pids: Iterable[int], port: int) -> set[int]:
     """Return the clients' ports of all connections to `port` that these processes hold, or that nobody has taken yet."""
-    inodes = {found[1] for pid in pids for file in _files(pid) if (found := re.fullmatch(r"socket:\[(\d+)\]", file))}
-    ports = set()
-    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
-        fields = line.split()
-        local, remote = (int(address.partition(":")[2], 16) for address in fields[1:3])
-        if local == port and fields[3] == _ESTABLISHED and fields[9] in {*inodes, _NOT_ACCEPTED}:
-            ports.add(remote)
-    return ports
+    inodes = {_inode(file) for pid in pids for file in _files(pid)} | {_NOT_ACCEPTED}
+    return {c.remote_port for c in _connections() if c.local_port == port and c.inode in inodes}
+
+
+class _Connection(NamedTuple):
+    local_port: int
+    remote_port: int
+    inode: int
+
+
+def _connections() -> list[_Connection]:
+    """Return all established TCP connections over IPv4, a line for each end that is on this machine."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return [_Connection(_port(row[1]), _port(row[2]), int(row[9])) for row in rows if row[3] == _ESTABLISHED]
+
+
+def _port(address: str) -> int:
+    return int(address.partition(":")[2], 16)
+
+
+def _inode(file: str) -> int | None:
+    found = re.fullmatch(r"socket:\[(\d+)\]", file)
+    return int(found[1]) if found else None
 
 
 def _files(pid: int) -> list[str]:
+    """Return what the open files of a process are."""
     found = []
     with suppress(FileNotFoundError, ProcessLookupError):
         for link in Path(f"/proc/{pid}/fd").iterdir():

@@ -10,8 +10,9 @@ from random import Random
 from soak.client import Client, Record
 from soak.load import ONE_SECOND, Load, Mix, held_rate, settled
 from soak.pool import KEY, Metrics, Pool
-from soak.turmoil import Damage, Turmoil
-from soak.verdict import Finding, counts, findings_of, memory_findings, quantile
+from soak.processes import exists
+from soak.turmoil import Turmoil
+from soak.verdict import Finding, Memory, counts, findings_of, growth, memory_of, quantile
 
 SHARE_OF_HELD_RATE = 0.7
 LAST_STREAMS = 20
@@ -40,19 +41,26 @@ class Plan:
 
 @dataclass(slots=True)
 class Report:
-    """What was seen."""
+    """What was seen; `findings` is what must not be."""
 
     seconds: float
     held_chunks_per_second: float | None
+    """None where the rate was given."""
     requests_per_second: float
-    mean_tokens: float
-    damage: Damage
+    chunks_per_second: float
+    engines_killed: int = 0
+    engines_drained: int = 0
+    workers_killed: int = 0
+    files_changed: int = 0
     requests: dict[str, int] = field(default_factory=dict)
-    memory: dict[int, tuple[float, float]] = field(default_factory=dict)
-    """Of each process that lived through the whole load: mean resident bytes in the first and in the last third."""
+    """By their end."""
+    memory: list[Memory] = field(default_factory=list)
+    """Of the processes that lived through the whole load."""
     loop_lag_p99_seconds: float = 0.0
+    """Of all workers together; the upper edge of the bucket that it is in."""
     exit_status: int | None = None
     exit_seconds: float = 0.0
+    """From SIGTERM, with streams of a second that run."""
     findings: list[Finding] = field(default_factory=list)
 
 
@@ -78,11 +86,11 @@ class _Soak:
         self._turmoil = Turmoil(pool, random, pause_seconds=plan.pause_seconds)
         self._client = Client(pool.port, KEY)
         self._load = Load(self._client, random)
-        self._memory: list[Mapping[int, int]] = []
+        self._memory: list[Mapping[str, int]] = []
 
     async def run(self) -> Report:
         """Do it all, and report."""
-        idle_files = await self._files_beyond_engine_connections()
+        idle_files = self._pool.open_files()
         report = await self._choose_rate()
         lag_before = (await self._pool.metrics()).buckets(_LAG)
         async with self._load.sending(report.requests_per_second, Mix()), asyncio.TaskGroup() as tasks:
@@ -103,7 +111,7 @@ class _Soak:
             held = await held_rate(self._load, self._tell)
             rate = SHARE_OF_HELD_RATE * held / mean
         self._tell(f"{rate:.0f} requests/s, {rate * mean:.0f} chunks/s, for {self._plan.seconds:.0f} s")
-        return Report(self._plan.seconds, held, rate, mean, self._turmoil.damage)
+        return Report(self._plan.seconds, held and round(held), round(rate, 1), round(rate * mean))
 
     async def _watch(self, until: float) -> None:
         """Sample the memory, and tell how it goes about fifty times."""
@@ -127,21 +135,16 @@ class _Soak:
 
     # The end.
 
-    async def _open_when_quiet(self, idle_files: float) -> list[Finding]:
+    async def _open_when_quiet(self, idle_files: int) -> list[Finding]:
         """Say what stays open, and is counted as running, though nobody is there any more."""
         deadline = self._loop.time() + QUIET_SECONDS
         while True:
             left = _left_open(await self._pool.metrics())
-            files = await self._files_beyond_engine_connections() - idle_files
-            if files > 0:
-                left["open files"] = files
+            if (files := self._pool.open_files()) > idle_files:
+                left["open files"] = files - idle_files
             if not left or self._loop.time() > deadline:
                 return [Finding("nothing stays open", f"{number:g} {what}") for what, number in left.items()]
             await asyncio.sleep(0.1)
-
-    async def _files_beyond_engine_connections(self) -> float:
-        """Return the open files that are not connections to engines, which are kept for the next request."""
-        return self._pool.open_files() - (await self._pool.metrics()).total("fairlead_router_engine_connections")
 
     async def _stop(self, report: Report) -> list[Finding]:
         """End the router while streams run; they are judged with all the others."""
@@ -159,7 +162,7 @@ class _Soak:
         report.exit_seconds = time.monotonic() - terminated
         if report.exit_status:
             findings.append(Finding("the router ends by itself", f"exit status {report.exit_status}"))
-        findings += [Finding("no process is left", f"{pid}") for pid in children if Path(f"/proc/{pid}").exists()]
+        findings += [Finding("no process is left", f"{pid}") for pid in children if exists(pid)]
         findings += [
             Finding("streams finish at SIGTERM", f"{record.request_id}: {record.outcome} {record.code}")
             for record in begun
@@ -168,12 +171,15 @@ class _Soak:
         return findings
 
     def _judge(self, report: Report) -> list[Finding]:
-        records = self._load.records
+        records, damage = self._load.records, self._turmoil.damage
+        report.engines_killed, report.engines_drained = len(damage.engine_deaths), damage.drains
+        report.workers_killed, report.files_changed = len(damage.worker_deaths), damage.reloads
         report.requests = counts(records)
+        report.memory = memory_of(self._memory)
         finished = set().union(*(engine.finished() for engine in self._pool.engines))
-        findings = findings_of(records, finished, self._turmoil.damage)
-        grown, report.memory = memory_findings(self._memory)
-        findings += grown if self._plan.compares_memory else []
+        findings = findings_of(records, finished, damage)
+        if self._plan.compares_memory:
+            findings += growth(report.memory)
         return findings + [Finding("the log is clean", line) for line in self._pool.bad_words()]
 
 

@@ -60,23 +60,42 @@ def _engine_died(record: Record, deaths: Iterable[tuple[str, float]]) -> bool:
 
 def _finding(rule: str, record: Record) -> Finding:
     how = f"{record.outcome or 'no end'} {record.code}".strip()
-    what = f"{record.request_id}: {how}, {'streamed' if record.streamed else 'whole'}, at {record.endpoint or 'no engine'}"
+    what = (
+        f"{record.request_id}: {how}, {'streamed' if record.streamed else 'whole'}, at {record.endpoint or 'no engine'}"
+    )
     return Finding(rule, what)
 
 
-def memory_findings(samples: Sequence[Mapping[int, int]]) -> tuple[list[Finding], dict[int, tuple[float, float]]]:
-    """Compare the memory of each process that lived through all samples: means of the first and of the last third."""
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Mean resident memory of one process in the first and in the last third of the load, in MB of a million bytes."""
+
+    process: str
+    first_mb: float
+    last_mb: float
+
+
+def memory_of(samples: Sequence[Mapping[str, int]]) -> list[Memory]:
+    """Return the memory of each process that lived through all samples."""
     third = len(samples) // 3
-    lived = set.intersection(*(set(sample) for sample in samples)) if third else set()
-    means = {
-        pid: (fmean(s[pid] for s in samples[:third]), fmean(s[pid] for s in samples[-third:])) for pid in sorted(lived)
-    }
-    findings = [
-        Finding("memory is flat", f"process {pid}: {first / 1e6:.1f} MB, later {last / 1e6:.1f} MB")
-        for pid, (first, last) in means.items()
-        if last > first * (1 + RSS_TOLERANCE)
+    if not third:
+        return []
+    lived = set.intersection(*(set(sample) for sample in samples))
+    first, last = samples[:third], samples[-third:]
+    return [Memory(process, _mean_mb(first, process), _mean_mb(last, process)) for process in sorted(lived)]
+
+
+def growth(memory: Iterable[Memory]) -> list[Finding]:
+    """Return which processes have grown."""
+    return [
+        Finding("memory is flat", f"{each.process}: {each.first_mb:.1f} MB, at the end {each.last_mb:.1f} MB")
+        for each in memory
+        if each.last_mb > each.first_mb * (1 + RSS_TOLERANCE)
     ]
-    return findings, means
+
+
+def _mean_mb(samples: Sequence[Mapping[str, int]], process: str) -> float:
+    return fmean(sample[process] for sample in samples) / 1e6
 
 
 def counts(records: Iterable[Record]) -> dict[str, int]:
