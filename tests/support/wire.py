@@ -6,6 +6,7 @@ is a byte that belongs to no answer.
 
 import asyncio
 import contextlib
+import select
 import socket
 import struct
 from collections.abc import AsyncIterator
@@ -121,6 +122,10 @@ class Client:
         """Read what there is; nothing at the end."""
         async with asyncio.timeout(DEADLINE_SECONDS):
             return await asyncio.get_running_loop().sock_recv(self.socket, size)
+
+    def has_something_to_read(self) -> bool:
+        """Whether bytes, or the end of the connection, have arrived."""
+        return bool(select.select([self.socket], [], [], 0)[0])
 
     async def answer(self, method: str = "GET") -> Answer:
         """Read the next answer to its end.

@@ -12,6 +12,8 @@ died, and whoever waits for nothing must not hold a GPU.
 
 import asyncio
 import logging
+import socket
+import struct
 from collections import deque
 from typing import Final, cast
 
@@ -33,6 +35,7 @@ MAX_SKIPPED_BYTES: Final = 256 * 1024
 """Of a body that is not wanted any more: reading this much is cheaper than another connection."""
 _AT_A_TIME: Final = 16 * 1024
 """Bytes that are parsed at a time, unless they are all of a body: parsed, a tiny request takes forty times its size."""
+_RESET: Final = struct.pack("ii", 1, 0)  # on, 0 s
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -166,10 +169,11 @@ class EdgeProtocol(asyncio.Protocol):
                 self._read_on()
 
     def break_off(self) -> None:
-        """Break the connection."""
+        """Break the connection, by a reset: a mere end would complete an answer that has neither length nor chunks."""
         self._handler = None
         self._answering = False
         self._closing = True
+        self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self.transport.abort()
 
     def pause_receiving(self) -> None:
