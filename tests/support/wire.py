@@ -162,6 +162,15 @@ class Client:
             return not rest
         return not rest
 
+    async def reset_by_server(self) -> bool:
+        """Wait for the end of the connection; returns whether it was broken by a TCP reset."""
+        try:
+            while await self.read():
+                pass
+        except ConnectionResetError:
+            return True
+        return False
+
     def half_close(self) -> None:
         """Say that nothing more will be sent."""
         self.socket.shutdown(socket.SHUT_WR)

@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
+from urllib.parse import unquote
 
 from fairlead_router.contract import Header, Reason
 from fairlead_router.edge.response import Response
@@ -117,7 +118,7 @@ class ColdRequest:
             "http_version": self._head.version,
             "method": self._head.method,
             "scheme": "http",
-            "path": self._target.path,
+            "path": unquote(self._target.path),
             "raw_path": self._target.path.encode("ascii"),
             "query_string": self._target.query,
             "root_path": "",
