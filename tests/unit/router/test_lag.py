@@ -42,13 +42,14 @@ def test_a_callback_that_holds_up_the_loop_is_seen_with_its_length(runner):
         await seen.get()
         _hold_up(0.2)
         waited = [await seen.get()]
+        while max(waited) < 0.2 - 2 * INTERVAL_SECONDS:  # a timer may have been due just before
+            waited.append(await seen.get())
         while not seen.empty():
             waited.append(seen.get_nowait())
         meter.stop()
         return waited
 
     waited = runner.run(held_up())
-    assert waited[0] >= 0.2 - 2 * INTERVAL_SECONDS
     assert len(waited) >= 0.2 / INTERVAL_SECONDS - 2
 
 

@@ -1,7 +1,6 @@
 """What workers count adds up to what one process would have counted, and never falls."""
 
 import asyncio
-from dataclasses import replace
 
 import orjson
 import pytest
@@ -56,10 +55,10 @@ def happen(to, event):
     if what == "ended":
         service_class, duration, known = how
         outcome = Outcome(Reason.COMPLETED, known, duration, ttft_seconds=0.25, worst_tbt_seconds=0.5, token_chunks=9)
-        to.ended(replace(REQUEST, service_class=service_class), outcome, Usage(3, 4), known_model=known)
+        to.ended(REQUEST._replace(service_class=service_class), outcome, Usage(3, 4), known_model=known)
     elif what in {"first", "gap"}:
         service_class, engine, *observed = how
-        getattr(to.stream(replace(REQUEST, service_class=service_class), engine), what)(*observed)
+        getattr(to.stream(REQUEST._replace(service_class=service_class), engine), what)(*observed)
     elif what == "lag":
         to.loop_lag.observe(*how)
     else:

@@ -4,7 +4,6 @@ import socket
 import sys
 import threading
 import time
-from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
@@ -174,7 +173,7 @@ def test_an_error_is_what_the_client_cannot_help_and_names_our_reason(traced, re
 
 
 def test_what_is_not_known_of_a_request_is_not_said(traced):
-    traced.begin(request=replace(REQUEST, model="", streamed=False)).end(Reason.CLIENT_DISCONNECTED, 0, None, None)
+    traced.begin(request=REQUEST._replace(model="", streamed=False)).end(Reason.CLIENT_DISCONNECTED, 0, None, None)
     assert traced.span.name == "chat"
     said = {name for name in traced.span.attributes if name.startswith(("gen_ai.request", "gen_ai.usage", "server"))}
     assert not said
