@@ -41,6 +41,11 @@ class Child:
         self._process: asyncio.subprocess.Process | None = None
         self._stopping = asyncio.Event()
 
+    @property
+    def pid(self) -> int | None:
+        """Of the process that runs now, or has run last."""
+        return None if self._process is None else self._process.pid
+
     def send(self, message: Message) -> None:
         """Send to the process that runs now, if there is one."""
         if self.link is not None:

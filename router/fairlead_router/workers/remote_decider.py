@@ -92,12 +92,17 @@ class RemoteDecider:
     async def run(self, address: bytes) -> None:
         """Stay connected with the decider at an abstract address, for ever."""
         pause, longest = _RETRY_SECONDS
-        while True:
-            if await self._connect(address):
-                await self._watch()
-                pause, _ = _RETRY_SECONDS
-            await asyncio.sleep(pause * (0.5 + self._random.random()))
-            pause = min(2 * pause, longest)
+        try:
+            while True:
+                if await self._connect(address):
+                    await self._watch()
+                    pause, _ = _RETRY_SECONDS
+                await asyncio.sleep(pause * (0.5 + self._random.random()))
+                pause = min(2 * pause, longest)
+        finally:
+            self.connected = False
+            if self._link is not None:
+                self._link.close()
 
     async def _connect(self, address: bytes) -> bool:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

@@ -8,6 +8,7 @@ starts again whichever dies. What runs where it reads from the shared counts, so
 import asyncio
 import contextlib
 import logging
+import os
 import socket
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -71,9 +72,16 @@ class Supervisor:
     async def run(self, stop: asyncio.Event) -> None:
         """Keep the children running until `stop` is set, and until they have ended then; a `failure` sets it."""
         self._stop = stop
-        await first_of(self._configured, stop)
-        if stop.is_set():
-            return
+        try:
+            await first_of(self._configured, stop)
+            if not stop.is_set():
+                await self._run_children()
+        finally:
+            self._deciding.close()
+            os.close(self._descriptor)
+
+    async def _run_children(self) -> None:
+        stop = self._stop
         async with asyncio.TaskGroup() as tasks:
 
             def start(child: Child) -> asyncio.Task[None]:
