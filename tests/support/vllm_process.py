@@ -91,7 +91,7 @@ def _process(command: list[str], log: Path, environment: dict[str, str]) -> Iter
     """Run a command for as long as the context is open; nothing that it started outlives it."""
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command, stdout=output, stderr=subprocess.STDOUT, env=os.environ | environment, start_new_session=True
+            command, stdout=output, stderr=subprocess.STDOUT, env=os.environ | environment, process_group=0
         )
     try:
         yield process

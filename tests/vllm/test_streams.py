@@ -91,6 +91,16 @@ async def test_a_client_that_leaves_before_its_answer_ends_its_request_in_vllm(
     assert generated(after) - before < TOKENS * 3 / 4
 
 
+async def test_vllm_counts_a_request_that_its_client_left_nowhere(session, router, vllm_metrics, before):
+    """The mock engine counts it as `abort`, and its documentation says that vLLM does not."""
+    ended = (await vllm_metrics.scrape()).value("vllm:request_success_total")
+    async with session.post(router.url + "/v1/completions", json=LONG["/v1/completions"] | {"stream": True}) as answer:
+        await vllm_metrics.until("vLLM generates", lambda now: generated(now) > before)
+        answer.close()
+    after = await vllm_metrics.until("vLLM has ended the request", idle)
+    assert after.value("vllm:request_success_total") == ended
+
+
 async def test_a_client_that_leaves_takes_no_other_with_it(client):
     streams = [await client.completions.create(**PROMPT, max_tokens=200, stream=True) for _ in range(4)]
     await streams[0].close()
