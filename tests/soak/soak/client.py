@@ -23,8 +23,9 @@ class Record:
     tokens: int
     sent_at: float = 0.0
     port: int = 0
-    """Of the client's side of the connection, by which its worker is known."""
+    """Of the client's side of the connection, by which its worker is known; 0 where there never was one."""
     connected_at: float = 0.0
+    """Where there never was a connection: when it was asked for."""
     began: bool = False
     """A byte of the body has arrived."""
     outcome: Outcome | None = None

@@ -6,6 +6,7 @@ import re
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,11 +67,10 @@ class Engine:
 
 @dataclass(frozen=True, slots=True)
 class WorkerDeath:
-    """A worker that was killed: which connections it had, and between which times others may have come to it."""
+    """A worker that was killed: when, and on which ports its clients were."""
 
+    at: float
     ports: frozenset[int]
-    from_time: float
-    to_time: float
 
 
 class Metrics:
@@ -209,10 +209,9 @@ class Pool:
         assert self._process is not None
         return [self._process.pid, *descendants(self._process.pid)]
 
-    @property
-    def worker_pids(self) -> list[int]:
-        """Of its workers; none where it is one process."""
-        return [pid for pid in self.pids if self._role(pid) == "worker"]
+    def pids_of(self, role: str) -> list[int]:
+        """Return its processes of one kind, `worker` or `decider`; none where the router is one process."""
+        return [pid for pid in self.pids if self._role(pid) == role]
 
     def memory(self) -> dict[str, int]:
         """Return the resident bytes of each process, by what it is and its id."""
@@ -228,18 +227,25 @@ class Pool:
 
     async def kill_worker(self) -> WorkerDeath:
         """Kill the youngest worker and wait for another in its place; the oldest is left alone."""
-        before = self.worker_pids
-        victim = max(before)
-        loop = asyncio.get_running_loop()
-        begun = loop.time()
+        workers = self.pids_of("worker")
+        victim = max(workers)
         os.kill(victim, signal.SIGSTOP)
-        ports = ports_of_clients([victim], self.port)
+        ports = ports_of_clients([victim], self.port)  # our clients, in this same loop, do nothing meanwhile
         os.kill(victim, signal.SIGKILL)
-        death = WorkerDeath(frozenset(ports), begun, loop.time())
-        async with asyncio.timeout(READY_SECONDS):
-            while len(self.worker_pids) < len(before) or victim in self.worker_pids:  # noqa: ASYNC110 - processes
-                await asyncio.sleep(0.05)
+        death = WorkerDeath(asyncio.get_running_loop().time(), frozenset(ports))
+        await self._until_replaced("worker", workers, victim)
         return death
+
+    async def kill_decider(self) -> None:
+        """Kill the decider and wait for another in its place."""
+        (victim,) = self.pids_of("decider")
+        os.kill(victim, signal.SIGKILL)
+        await self._until_replaced("decider", [victim], victim)
+
+    async def _until_replaced(self, role: str, before: Sequence[int], dead: int) -> None:
+        async with asyncio.timeout(READY_SECONDS):
+            while len(pids := self.pids_of(role)) < len(before) or dead in pids:  # noqa: ASYNC110 - of processes
+                await asyncio.sleep(0.05)
 
     def terminate(self) -> None:
         """Ask the router to end."""

@@ -51,6 +51,7 @@ class Report:
     engines_killed: int = 0
     engines_drained: int = 0
     workers_killed: int = 0
+    deciders_killed: int = 0
     files_changed: int = 0
     requests: dict[str, int] = field(default_factory=dict)
     """By their end."""
@@ -129,7 +130,7 @@ class _Soak:
         self._tell(
             f"{seconds:4.0f}/{self._plan.seconds:.0f} s: {len(self._load.records)} requests, "
             f"{self._client.running} run; killed {len(damage.engine_deaths)} engines, "
-            f"{len(damage.worker_deaths)} workers; {damage.drains} drains, {damage.reloads} reloads; "
+            f"{len(damage.worker_deaths)} workers, {damage.decider_deaths} deciders; {damage.drains} drains, {damage.reloads} reloads; "
             f"memory {', '.join(f'{value / 1e6:.0f}' for value in memory.values())} MB"
         )
 
@@ -173,7 +174,8 @@ class _Soak:
     def _judge(self, report: Report) -> list[Finding]:
         records, damage = self._load.records, self._turmoil.damage
         report.engines_killed, report.engines_drained = len(damage.engine_deaths), damage.drains
-        report.workers_killed, report.files_changed = len(damage.worker_deaths), damage.reloads
+        report.workers_killed, report.deciders_killed = len(damage.worker_deaths), damage.decider_deaths
+        report.files_changed = damage.reloads
         report.requests = counts(records)
         report.memory = memory_of(self._memory)
         finished = set().union(*(engine.finished() for engine in self._pool.engines))

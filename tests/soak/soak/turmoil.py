@@ -16,6 +16,7 @@ class Damage:
     engine_deaths: list[tuple[str, float]] = field(default_factory=list)
     """Which engine was killed, and when."""
     worker_deaths: list[WorkerDeath] = field(default_factory=list)
+    decider_deaths: int = 0
     drains: int = 0
     reloads: int = 0
 
@@ -39,8 +40,8 @@ class Turmoil:
             self._kill_engine,
             self._reload_timeouts,
         ]
-        if self._pool.worker_pids:
-            steps.append(self._kill_worker)
+        if self._pool.pids_of("worker"):
+            steps += [self._kill_worker, self._reload_classes, self._kill_decider]
         loop = asyncio.get_running_loop()
         for step in cycle(steps):
             await asyncio.sleep(self._pause_seconds)
@@ -83,6 +84,11 @@ class Turmoil:
 
     async def _kill_worker(self) -> None:
         self.damage.worker_deaths.append(await self._pool.kill_worker())
+
+    async def _kill_decider(self) -> None:
+        """Kill what decides for the workers: no request may suffer from it."""
+        self.damage.decider_deaths += 1
+        await self._pool.kill_decider()
 
     def _any_engine(self) -> Engine:
         return self._random.choice(self._pool.engines)

@@ -45,10 +45,10 @@ def findings_of(records: Iterable[Record], finished: set[str], damage: Damage) -
 
 
 def _worker_died(record: Record, deaths: Iterable[WorkerDeath]) -> bool:
-    """Whether the connection went down with a worker: it broke, and was that worker's or came while it died."""
+    """Whether the connection went down with a worker: it was that worker's, or was just being made."""
     return record.outcome is Outcome.BROKEN and any(
-        (record.port in death.ports and record.connected_at <= death.to_time <= record.ended_at + _BLAME_SECONDS)
-        or death.from_time <= record.sent_at <= death.to_time
+        (record.port in death.ports or not record.port)
+        and record.connected_at <= death.at <= record.ended_at + _BLAME_SECONDS
         for death in deaths
     )
 
@@ -95,7 +95,7 @@ def growth(memory: Iterable[Memory]) -> list[Finding]:
 
 
 def _mean_mb(samples: Sequence[Mapping[str, int]], process: str) -> float:
-    return fmean(sample[process] for sample in samples) / 1e6
+    return round(fmean(sample[process] for sample in samples) / 1e6, 2)
 
 
 def counts(records: Iterable[Record]) -> dict[str, int]:

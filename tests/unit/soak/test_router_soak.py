@@ -63,7 +63,7 @@ def record(outcome: Outcome | None, **fields: object) -> Record:
 
 QUIET = Damage()
 ENGINE_DIED = Damage(engine_deaths=[("engine-0", 11.0)])
-WORKER_DIED = Damage(worker_deaths=[WorkerDeath(frozenset({1000}), 11.9, 11.95)])
+WORKER_DIED = Damage(worker_deaths=[WorkerDeath(11.9, frozenset({1000}))])
 
 
 @pytest.mark.parametrize(
@@ -79,6 +79,8 @@ WORKER_DIED = Damage(worker_deaths=[WorkerDeath(frozenset({1000}), 11.9, 11.95)]
         (record(Outcome.REFUSED), False, ENGINE_DIED, []),
         (record(Outcome.REFUSED), False, WORKER_DIED, ["an answer fails only with an engine"]),
         (record(Outcome.BROKEN), True, WORKER_DIED, []),
+        (record(Outcome.BROKEN, port=0), False, WORKER_DIED, []),
+        (record(Outcome.BROKEN, port=0), False, QUIET, ["a connection breaks only with its worker"]),
         (record(Outcome.BROKEN, port=1001), False, WORKER_DIED, ["a connection breaks only with its worker"]),
         (record(Outcome.BROKEN, port=1001), True, WORKER_DIED, ["no answer is lost that its engine finished"]),
         (record(Outcome.BROKEN, connected_at=12.0), False, WORKER_DIED, ["a connection breaks only with its worker"]),
