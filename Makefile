@@ -9,7 +9,7 @@ DECISIONS := fairlead_engine.batch_time fairlead_engine.batching fairlead_engine
 BRANCH_COVERAGE := 95
 
 .DEFAULT_GOAL := help
-.PHONY: help install up test lint types imports unit docs api e2e vllm format lock crd images cluster cluster-down clean
+.PHONY: help install up test lint types imports unit docs api e2e vllm bench soak format lock crd images cluster cluster-down clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,12 @@ vllm: install ## Tests of the router in front of real vLLM: 5 minutes (the first
 	@echo "about 5 minutes on two cores; the first time up to 5 more, and 6 GB in .cache/vllm"
 	@tests/vllm/install
 	@$(BIN)/pytest tests/vllm -q
+
+bench: install ## The router's data path beside other routers, into docs/performance.md: over an hour, says first how long
+	@$(BIN)/python tests/bench/router run --publish $(BENCH_ARGS)
+
+soak: install ## The router under load while engines, clients, files and workers fail: 12 minutes (SOAK_SECONDS=600)
+	@$(BIN)/python tests/soak
 
 format: install ## Let ruff format and mend what it can
 	@$(BIN)/ruff check --fix .

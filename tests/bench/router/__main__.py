@@ -7,6 +7,7 @@
 It prints figures, and passes or fails nothing.
 """
 
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -79,7 +80,7 @@ def run(
     """Measure, and print the figures."""
     chosen = FORMS[form or "full"]
     available = routers(CACHE / "peers", shlex.split(fairlead_args))
-    names = targets or [DIRECT, *available]
+    names = targets or list(chosen.targets) or [DIRECT, *available]
     facts, left_out = prepare(available, [name for name in names if name != DIRECT])
     scenarios = [SCENARIOS[name] for name in only or SCENARIOS]
     kept = [name for name in names if name == DIRECT or name in facts]
@@ -117,19 +118,20 @@ def prepare(available: dict[str, Target], names: Sequence[str]) -> tuple[dict[st
 
 def measure(
     form: Form,
-    available: dict[str, Target],
+    targets: dict[str, Target],
     plan: Sequence[Step],
     facts: dict[str, TargetFacts],
     left_out: dict[str, str],
 ) -> Results:
     """Go through the plan behind a progress bar."""
+    available = available_cores()
     try:
         tools = build(CACHE / "bin")
-        placement = place(available_cores())
+        placement = place(available)
     except (NoCompilerError, ValueError) as error:
         raise click.ClickException(str(error)) from error
     raise_open_files()
-    if (busy := busy_share(available_cores())) > QUIET:
+    if (busy := busy_share(available)) > QUIET:
         console.print(
             f"[bold]The machine is not quiet:[/] its cores are {busy:.0%} busy, and figures will be worse for it."
         )
@@ -142,7 +144,9 @@ def measure(
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=console) as progress:
+    # Whatever this process does, it leaves the router's core alone.
+    os.sched_setaffinity(0, placement.load)
+    with Progress(*columns, console=console, refresh_per_second=1) as progress:
         bar = progress.add_task("", total=len(plan))
 
         def begins(step: Step) -> None:
@@ -152,7 +156,7 @@ def measure(
                 completed=plan.index(step),
             )
 
-        for given in Bench(tools, available, form).measure(plan, begins):
+        for given in Bench(tools, targets, form, tuple(available)).measure(plan, begins):
             if isinstance(given, Failure):
                 failures.append(
                     f"{given.step.target}, {given.step.scenario.name}, round {given.step.round}: {given.why}"
@@ -163,13 +167,13 @@ def measure(
         progress.update(bar, completed=len(plan))
     head, uncommitted = commit()
     return Results(
-        command=" ".join(["tests/bench/router", *sys.argv[1:]]),
+        command=command_line(sys.argv[1:]),
         form=form.name,
         rounds=len({step.round for step in plan}),
         commit=head,
         uncommitted=uncommitted,
         date=today(),
-        machine=describe(),
+        machine=describe(len(available)),
         busy_before=round(busy, 3),
         placement={
             "router": cores(placement.router),
@@ -181,6 +185,16 @@ def measure(
         failures=tuple(failures),
         cells=tuple(cells),
     )
+
+
+def command_line(arguments: Sequence[str]) -> str:
+    """Return the command of a run as it can be given again; where its results went does not matter."""
+    kept = [
+        word
+        for before, word in zip(["", *arguments], arguments, strict=False)
+        if "--json" not in before.split("=") + word.split("=")
+    ]
+    return shlex.join(["python", "tests/bench/router", *kept])
 
 
 def show(results: Results) -> None:

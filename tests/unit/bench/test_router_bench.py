@@ -50,7 +50,7 @@ def under_load(tools: Tools, ports: tuple[int, ...], request: Path, *, connectio
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     output = tmp_path_factory.mktemp("bench") / "results.json"
-    command = [sys.executable, "tests/bench/router", "run", "--short", "--targets", "direct,fairlead"]
+    command = [sys.executable, "tests/bench/router", "run", "--short"]
     subprocess.run([*command, "--json", output], cwd=ROOT, check=True, timeout=120, capture_output=True)
     return Results.from_json(output.read_text())
 

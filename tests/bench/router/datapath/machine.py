@@ -96,14 +96,14 @@ def raise_open_files() -> int:
     return most
 
 
-def describe() -> dict[str, str | int]:
-    """Return what a reader must know about the machine."""
+def describe(cores: int) -> dict[str, str | int]:
+    """Return what a reader must know about the machine, of which so many cores could be used."""
     processor = Path("/proc/cpuinfo").read_text()
     model = re.search(r"^model name\s*: (.*)$", processor, re.MULTILINE)
     memory = re.search(r"^MemTotal:\s*(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE)
     return {
         "cpu": model[1].strip() if model else platform.machine(),
-        "cores": len(available_cores()),
+        "cores": cores,
         "virtual": "yes" if re.search(r"^flags\s*:.*\bhypervisor\b", processor, re.MULTILINE) else "no",
         "memory_gib": round(int(memory[1]) / 2**20) if memory else 0,
         "kernel": platform.release(),

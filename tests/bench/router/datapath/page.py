@@ -31,7 +31,7 @@ def page(results: Results) -> str:
         *(_markdown(table, level=3) for table in of_scenarios(measured)),
         _method(results),
         _markdown(of_measuring_side(measured), level=3),
-        _caveats(results),
+        _caveats(),
     ]
     return "\n".join(parts)
 
@@ -96,7 +96,7 @@ nothing has to be guessed. All of it is checked: status, framing, that each toke
 | errors | wrong status, broken framing, lost or doubled tokens, streams without end; of the whole load, its warm-up too |
 
 **Spread** tokens leave a pod evenly, stream after stream. In **bursts** all streams of a pod get their tokens at the same moment, as from an
-engine that computes batches; that is the harder case for a router of one thread.
+engine that computes batches: a router wakes less often, and has more to do at once.
 
 A round goes through all scenarios, and in each through all targets, each started anew; the order rotates from round to round. So what is
 divided was measured within minutes.
@@ -109,7 +109,7 @@ not about 0, the machine was not quiet, and that round is worse than it should b
 """
 
 
-def _caveats(results: Results) -> str:
+def _caveats() -> str:
     return f"""## Caveats
 
 * One machine, loopback, one router process on one core unless said otherwise. Other machines give other figures; ratios travel better than figures.
@@ -119,7 +119,7 @@ def _caveats(results: Results) -> str:
 * The rate that is held moves in steps, and p99 at the step above is far beyond the limit.
 * {REFERENCE} and sglang-router run a Python process around their Rust code: it is in their idle memory.
 
-All figures, cell by cell, are in `docs/results/router-data-path.json`; {"this round was" if results.rounds == 1 else "all rounds were"} kept.
+All figures, cell by cell and round by round, are in [`docs/results/router-data-path.json`](results/router-data-path.json). No round was left out.
 """
 
 

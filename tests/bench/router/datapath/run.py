@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datapath.figures import Cell, rotated
-from datapath.machine import available_cores, place
+from datapath.machine import place
 from datapath.native import Tools
 from datapath.scenarios import Form, Scenario, targets_of
 from datapath.targets import DIRECT, Target, UnavailableError
@@ -56,6 +56,8 @@ class Bench:
     targets: dict[str, Target]
     """All but `direct`."""
     form: Form
+    cores: tuple[int, ...]
+    """All that may be used."""
 
     def measure(self, plan: Sequence[Step], begins: Callable[[Step], None]) -> Iterator[Cell | Failure]:
         """Go through a plan; tell of each step when it begins, and give its cells as they come."""
@@ -70,7 +72,7 @@ class Bench:
                     yield Failure(step, str(error))
 
     def _cells(self, step: Step, folder: Path) -> Iterator[Cell]:
-        placement = place(available_cores(), router_cores=step.scenario.router_cores)
+        placement = place(self.cores, router_cores=step.scenario.router_cores)
         target = None if step.target == DIRECT else self.targets[step.target]
         with running(target, self.tools, placement, folder) as router:
             for case, figures in step.scenario.measure(router, self.form):

@@ -36,6 +36,8 @@ class Form:
     open_seconds: float
     prompts: tuple[tuple[int, int], ...]
     """Bytes of the prompt, and connections."""
+    targets: tuple[str, ...] = ()
+    """Where none are named; empty: all."""
 
 
 FULL = Form(
@@ -67,6 +69,7 @@ QUICK = Form(
     open_streams=(1000,),
     open_seconds=2.0,
     prompts=((32 * 1024, 32), (1024 * 1024, 8)),
+    targets=(DIRECT, "fairlead", "fairlead-2-workers", "vllm-router"),
 )
 SHORT = Form(
     name="short",
@@ -82,6 +85,7 @@ SHORT = Form(
     open_streams=(20,),
     open_seconds=0.3,
     prompts=((32 * 1024, 1),),
+    targets=(DIRECT, "fairlead"),
 )
 FORMS = {form.name: form for form in (FULL, QUICK, SHORT)}
 

@@ -14,6 +14,7 @@
 #include <strings.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -49,7 +50,7 @@ static inline void be_punctual(void) {
 		int32_t nice;
 		uint32_t priority;
 		uint64_t slice_ns, deadline, period;
-	} attributes = {.size = sizeof attributes, .slice_ns = 100000};
+	} attributes = {.size = sizeof attributes, .nice = getpriority(PRIO_PROCESS, 0), .slice_ns = 100000};
 	prctl(PR_SET_TIMERSLACK, 1UL);
 	syscall(SYS_sched_setattr, 0, &attributes, 0);
 }
