@@ -1,6 +1,7 @@
 """What every process of a router does at its start."""
 
 import logging
+import os
 import resource
 import sys
 
@@ -13,6 +14,11 @@ def set_up_logging(level: str, process: str = "") -> None:
     logging.basicConfig(level=level.upper(), stream=sys.stderr, format=told)
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # faults are logged where they are answered
     logging.getLogger("watchfiles").setLevel(logging.WARNING)  # it tells every change in a folder: of a log there, too
+
+
+def leave_to_parent_what_terminals_say() -> None:
+    """Leave the terminal's group of processes: Ctrl-C is for the supervisor, which tells its children."""
+    os.setpgid(0, 0)
 
 
 def allow_open_files() -> int:

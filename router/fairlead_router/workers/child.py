@@ -108,7 +108,6 @@ class Child:
                 sys.executable, "-P", "-m", self._module, settings,
                 stdin=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(), *self._descriptors),
-                start_new_session=True,  # Ctrl-C in a terminal is for the supervisor, which tells its children
             )  # fmt: skip
         self.link = Link(lambda message: receive(self, message), lambda: None)
         await self.link.attach(ours)

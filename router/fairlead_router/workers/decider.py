@@ -15,7 +15,7 @@ import uvloop
 from fairlead_router.config import RouterConfig
 from fairlead_router.decisions.decider import Decider
 from fairlead_router.decisions.policies import POLICIES
-from fairlead_router.process import set_up_logging
+from fairlead_router.process import leave_to_parent_what_terminals_say, set_up_logging
 from fairlead_router.settings import breaker_settings
 from fairlead_router.workers.control import REPORT_SECONDS, Report, Shown, Tell, config_in, tripped
 from fairlead_router.workers.decider_server import DeciderServer
@@ -111,6 +111,7 @@ async def _run(settings: Settings) -> None:
 def main() -> None:
     """Run the process."""
     settings = Settings(**orjson.loads(sys.argv[1]))
+    leave_to_parent_what_terminals_say()
     set_up_logging(settings.log_level, "decider")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_run(settings))

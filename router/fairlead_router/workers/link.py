@@ -2,7 +2,7 @@
 
 A message is a list of what JSON knows, with its kind first. A frame is four bytes of length and a JSON list of
 messages. What is sent in one turn of the event loop leaves as one frame, and so costs one system call on each side,
-however much it is.
+however much it is; a message that can wait a little leaves with the next one that cannot.
 """
 
 import asyncio
@@ -14,6 +14,8 @@ import orjson
 
 Message = Sequence[Any]
 
+MOST_DELAY_SECONDS: Final = 0.005
+"""Of messages that can wait."""
 MAX_FRAME_BYTES: Final = 64 * 1024 * 1024
 """Nothing that is sent comes near; a length beyond it means that the stream is not one of ours."""
 _LENGTH_BYTES: Final = 4
@@ -28,6 +30,8 @@ class Link(asyncio.Protocol):
         self._lost = lost
         self._loop = asyncio.get_running_loop()
         self._outgoing: list[Message] = []
+        self._due = False  # in this turn of the loop
+        self._later: asyncio.TimerHandle | None = None
         self._incoming = bytearray()
         self._transport: asyncio.Transport | None = None
 
@@ -44,12 +48,25 @@ class Link(asyncio.Protocol):
         """Send with everything else of this turn; into a link that is closed, nothing."""
         if self.closed:
             return
-        if not self._outgoing:
-            self._loop.call_soon(self.flush)
         self._outgoing.append(message)
+        if not self._due:
+            self._due = True
+            self._loop.call_soon(self.flush)
+
+    def send_with_next(self, message: Message) -> None:
+        """Send with the next message, or soon, if there is none."""
+        if self.closed:
+            return
+        self._outgoing.append(message)
+        if self._later is None and not self._due:
+            self._later = self._loop.call_later(MOST_DELAY_SECONDS, self.flush)
 
     def flush(self) -> None:
         """Send what waits now."""
+        self._due = False
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
         if self._outgoing and self._transport is not None:
             body = orjson.dumps(self._outgoing)
             self._outgoing.clear()
@@ -94,4 +111,5 @@ class Link(asyncio.Protocol):
         """End."""
         self._transport = None
         self._outgoing.clear()
+        self.flush()
         self._lost()

@@ -84,7 +84,7 @@ class RemoteDecider:
         outcome = self._own.end(ticket, reason, self._clock(), status)
         number = self._open.pop(ticket)
         if self.connected and self._link is not None:
-            self._link.send((_END, number, reason.value, status))
+            self._link.send_with_next((_END, number, reason.value, status))
         return outcome
 
     # The connection to the decider.

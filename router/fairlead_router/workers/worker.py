@@ -17,7 +17,7 @@ import uvloop
 
 from fairlead_router.data_path import DataPath
 from fairlead_router.events import first_of
-from fairlead_router.process import set_up_logging
+from fairlead_router.process import leave_to_parent_what_terminals_say, set_up_logging
 from fairlead_router.router import Router
 from fairlead_router.server import bind, serve_data, stop_on_signals
 from fairlead_router.workers.control import REPORT_SECONDS, Report, Shown, Tell, config_in, tripped
@@ -147,6 +147,7 @@ async def _run(settings: Settings) -> None:
 def main() -> None:
     """Run the process."""
     settings = Settings(**orjson.loads(sys.argv[1]))
+    leave_to_parent_what_terminals_say()
     set_up_logging(settings.log_level, f"worker-{settings.worker}")
     prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
 

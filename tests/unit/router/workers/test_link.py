@@ -112,3 +112,18 @@ async def test_a_stream_that_is_not_ours_ends_the_link(raw):
     theirs.send((MAX_FRAME_BYTES + 1).to_bytes(4, "big"))
     await end.lost.wait()
     assert end.heard == []
+
+
+async def test_what_can_wait_leaves_with_what_cannot_and_in_order(raw):
+    end, theirs = raw
+    end.link.send_with_next(["end"])
+    end.link.send_with_next(["end"])
+    end.link.send(["submit"])
+    assert await asyncio.get_running_loop().sock_recv(theirs, 1000) == b'\0\0\0\x1c[["end"],["end"],["submit"]]'
+
+
+async def test_what_can_wait_leaves_soon_where_nothing_else_does(raw):
+    end, theirs = raw
+    end.link.send_with_next(["end"])
+    async with asyncio.timeout(5):
+        assert await asyncio.get_running_loop().sock_recv(theirs, 1000) == b'\0\0\0\x09[["end"]]'
