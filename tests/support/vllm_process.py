@@ -110,4 +110,6 @@ def _wait_until_healthy(url: str, process: subprocess.Popen[bytes], log: Path) -
         with contextlib.suppress(urllib.error.URLError, ConnectionError), urllib.request.urlopen(url + "/health"):
             return
         time.sleep(0.2)
-    pytest.fail(f"{url} did not become healthy within {START_SECONDS:g} s; its log ends:\n{log.read_text()[-4000:]}")
+    status = process.poll()
+    what = f"is not healthy after {START_SECONDS:g} s" if status is None else f"ended with status {status}"
+    pytest.fail(f"{process.args} {what}; its log ends:\n{log.read_text()[-2000:]}", pytrace=False)
