@@ -35,7 +35,7 @@ class Attempts:
 
     __slots__ = (
         "_connecting", "_exchange", "_fresh", "_outbound", "_retry", "_services", "_timer", "_tried", "connection",
-        "endpoint_name", "outcome", "retries", "ticket",
+        "endpoint_name", "outcome", "over", "retries", "ticket",
     )  # fmt: skip
 
     def __init__(self, exchange: "Exchange", outbound: Outbound) -> None:
@@ -56,11 +56,8 @@ class Attempts:
         self.endpoint_name: str | None = None
         """The endpoint tried last."""
         self.retries = 0
-
-    @property
-    def over(self) -> bool:
-        """Whether the request has ended."""
-        return self._exchange.over
+        self.over = False
+        """The request has ended."""
 
     def fail(self, error: RequestError) -> None:
         """End the request."""
@@ -110,6 +107,11 @@ class Attempts:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def close(self) -> None:
+        """End: the exchange, which holds this, is held no more, so that both are freed without the garbage collector."""
+        self.over = True
+        del self._exchange
 
     def end_ticket(self, reason: Reason, status: int) -> None:
         """Give the place back, if the request has one; `status` is the engine's, 0 where it has not answered."""

@@ -225,3 +225,4 @@ class Exchange:
         self._outbound.release()
         self.attempts.end_ticket(reason, self.status)
         self.services.ended(self, reason)
+        self.attempts.close()
