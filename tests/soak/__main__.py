@@ -12,7 +12,6 @@ import asyncio
 import json
 import os
 import platform
-import shlex
 import subprocess
 import sys
 import tempfile
@@ -43,12 +42,12 @@ BEFORE_AND_AFTER_SECONDS = 75
 @click.option("--output", "-o", type=click.Path(dir_okay=False, path_type=Path), default=RESULT, show_default=True)
 def main(seconds: float, workers: int, engines: int, seed: int, output: Path) -> None:
     """Soak, tell, write."""
-    begun = time.monotonic()
+    begun, others = time.monotonic(), os.getloadavg()[0]
     tell(f"about {(seconds + BEFORE_AND_AFTER_SECONDS) / 60:.0f} minutes")
     plan = Plan(seconds, engines=engines, workers=workers, seed=seed)
     with tempfile.TemporaryDirectory() as directory, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         report = runner.run(soak(plan, Path(directory), tell))
-    output.write_text(json.dumps(document(report), indent=1) + "\n")
+    output.write_text(json.dumps(document(report, others), indent=1) + "\n")
     show(report)
     tell(f"{output}, after {time.monotonic() - begun:.0f} s")
     sys.exit(1 if report.findings else 0)
@@ -69,8 +68,9 @@ def show(report: Report) -> None:
         click.echo(f"MUST NOT BE  {finding.rule}: {finding.what}", err=True)
 
 
-def document(report: Report) -> dict[str, Any]:
-    """Return the report as it is published: with what it takes to get it again."""
+def document(report: Report, others: float) -> dict[str, Any]:
+    """Return the report as it is published: with what it takes to get it again, and the load average before it."""
+    machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
     git = ["git", "-C", str(ROOT)]
     commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
     changes = [*git, "status", "--porcelain", "--", "router", "tests/soak"]
@@ -79,10 +79,10 @@ def document(report: Report) -> dict[str, Any]:
         "what": "The router under load while what is around it breaks; nothing is found that must not be"
         if not report.findings
         else "The router under load while what is around it breaks; see `findings`",
-        "command": shlex.join(["python", "tests/soak", *sys.argv[1:]]),
+        "command": f"SOAK_SECONDS={report.seconds:g} make soak",
         "commit": commit + (" with changes" if changed else ""),
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
+        "machine": f"{machine}; load average before: {others:.1f}",
         **asdict(report),
     }
 

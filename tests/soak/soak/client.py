@@ -63,6 +63,7 @@ class Connection(asyncio.Protocol):
     def hang_up(self, record: Record) -> None:
         """Close the connection if this request still runs on it."""
         if self.record is record and record.outcome is None:
+            self.usable = False
             self._end(Outcome.HUNG_UP)
             self._transport.abort()
 

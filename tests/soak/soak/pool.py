@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from fairlead_router.config import Auth, RouterConfig, ServiceClass, StaticEndpoint, Timeouts
 from fairlead_router.identity.keys import hash_of
 from soak.load import CLASSES
-from soak.processes import command_line, descendants, open_files, ports_of_clients, resident_bytes
+from soak.processes import command_line, descendants, kill, open_files, ports_of_clients, resident_bytes
 
 KEY = "fl-key-of-the-soak"
 READY_SECONDS = 30.0
@@ -230,8 +230,8 @@ class Pool:
         workers = self.pids_of("worker")
         victim = max(workers)
         os.kill(victim, signal.SIGSTOP)
-        ports = ports_of_clients([victim], self.port)  # our clients, in this same loop, do nothing meanwhile
-        os.kill(victim, signal.SIGKILL)
+        ports = ports_of_clients([victim], self.port)
+        kill(victim)  # our clients, in this same loop, do nothing meanwhile
         death = WorkerDeath(asyncio.get_running_loop().time(), frozenset(ports))
         await self._until_replaced("worker", workers, victim)
         return death
@@ -239,7 +239,7 @@ class Pool:
     async def kill_decider(self) -> None:
         """Kill the decider and wait for another in its place."""
         (victim,) = self.pids_of("decider")
-        os.kill(victim, signal.SIGKILL)
+        kill(victim)
         await self._until_replaced("decider", [victim], victim)
 
     async def _until_replaced(self, role: str, before: Sequence[int], dead: int) -> None:

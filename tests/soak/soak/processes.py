@@ -1,6 +1,9 @@
 """What the kernel knows of processes: their children, memory, open files, and whose a connection is."""
 
+import os
 import re
+import signal
+import time
 from collections.abc import Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -32,6 +35,15 @@ def command_line(pid: int) -> str:
 def exists(pid: int) -> bool:
     """Whether a process is still there."""
     return Path(f"/proc/{pid}").exists()
+
+
+def kill(pid: int) -> None:
+    """Kill a process, and wait until everything that it had open is closed: that takes milliseconds, and is not waited
+    for by those who send the signal.
+    """
+    os.kill(pid, signal.SIGKILL)
+    while _files(pid):
+        time.sleep(0.001)
 
 
 def resident_bytes(pid: int) -> int:
