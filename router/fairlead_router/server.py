@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 import uvicorn
 
+from fairlead_router import garbage
 from fairlead_router.data_path import DataPath
 from fairlead_router.events import first_of
 from fairlead_router.relay.services import Services
@@ -141,6 +142,7 @@ async def serve_data(
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(server.serve(sockets=[listener]))
         await _started(server)
+        garbage.settle()
         on_started()
         await stop.wait()
         router.shutting_down = True

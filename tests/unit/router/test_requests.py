@@ -1,6 +1,7 @@
 """What the router checks, forwards, retries and answers by itself."""
 
 import asyncio
+import gc
 import io
 import json
 import socket
@@ -9,6 +10,9 @@ import pytest
 
 from fairlead_router.config import Limits, RouterConfig, ServiceClass, Timeouts
 from fairlead_router.contract import Reason
+from fairlead_router.edge.response import Response
+from fairlead_router.relay.attempts import Attempts
+from fairlead_router.relay.exchange import Exchange
 
 WHOLE = b'{"id": "1", "usage": {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}}'
 
@@ -364,6 +368,20 @@ async def test_without_configured_names_models_are_what_the_engines_say(engine, 
     async with running.session.get(running.url + "/v1/models") as answer:
         models = await answer.json()
     assert {model["id"] for model in models["data"]} == {"a", "b", "c"}
+
+
+async def test_a_request_leaves_nothing_to_the_garbage_collector(engine, router, kit):
+    whole = await engine(kit.answers(kit.whole(WHOLE)))
+    stream = await engine(kit.streams(kit.token("a", "stop"), kit.DONE))
+    running = await router([whole, stream])
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(4):
+            await running.asked()
+        assert not [found for found in gc.get_objects() if type(found) in (Exchange, Attempts, Response)]
+    finally:
+        gc.enable()
 
 
 async def test_an_answer_of_the_routers_own_names_its_request(router):
