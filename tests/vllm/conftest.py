@@ -10,11 +10,9 @@ import aiohttp
 import anthropic
 import openai
 import pytest
-from both_sides import DEADLINE_SECONDS, Sides, Wire
+from both_sides import DEADLINE_SECONDS, Sides, Wire, anthropic_client, openai_client
 from prometheus_client.parser import text_string_to_metric_families
 from vllm_process import EMBEDDING, RouterProcess, running_router, running_vllm
-
-KEY = "none"
 
 
 @pytest.fixture(scope="session")
@@ -93,16 +91,6 @@ def vllm_metrics(session: aiohttp.ClientSession, vllm: str) -> Metrics:
 @pytest.fixture
 def router_metrics(session: aiohttp.ClientSession, router: RouterProcess) -> Metrics:
     return Metrics(session, router.admin_url)
-
-
-def openai_client(url: str, wire: Wire) -> openai.AsyncOpenAI:
-    http = openai.DefaultAsyncHttpxClient(event_hooks={"response": [wire]})
-    return openai.AsyncOpenAI(base_url=url + "/v1", api_key=KEY, max_retries=0, http_client=http)
-
-
-def anthropic_client(url: str, wire: Wire) -> anthropic.AsyncAnthropic:
-    http = anthropic.DefaultAsyncHttpxClient(event_hooks={"response": [wire]})
-    return anthropic.AsyncAnthropic(base_url=url, api_key=KEY, max_retries=0, http_client=http)
 
 
 @contextlib.asynccontextmanager
