@@ -14,8 +14,8 @@ import orjson
 
 Message = Sequence[Any]
 
-MOST_DELAY_SECONDS: Final = 0.005
-"""Of messages that can wait."""
+MOST_DELAY_SECONDS: Final = 0.02
+"""Of messages that can wait: to wake a process that sleeps costs more than all that it is told."""
 MAX_FRAME_BYTES: Final = 64 * 1024 * 1024
 """Nothing that is sent comes near; a length beyond it means that the stream is not one of ours."""
 _LENGTH_BYTES: Final = 4

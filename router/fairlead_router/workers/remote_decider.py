@@ -127,10 +127,11 @@ class RemoteDecider:
                     await self._lost.wait()
             if self._link is None:
                 return
-            if self._clock() - self._heard_at > SILENCE_SECONDS:
+            silent_seconds = self._clock() - self._heard_at
+            if silent_seconds > SILENCE_SECONDS:
                 self._link.abort()
                 self._go_on_alone("it is silent")
-            else:
+            elif silent_seconds > PING_SECONDS:
                 self._link.send((Say.PING.value,))
 
     def _receive(self, message: Message) -> None:
