@@ -11,6 +11,7 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -22,12 +23,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from datapath import comparison, tables
 from datapath.figures import Cell, Measured, with_highest_held
-from datapath.machine import available_cores, busy_share, describe, place, raise_open_files
-from datapath.native import NoCompilerError, build
+from datapath.machine import Placement, available_cores, busy_share, describe, place, raise_open_files
+from datapath.native import NoCompilerError, Tools, build
 from datapath.page import QUIET, page
-from datapath.results import ROOT, Results, TargetFacts, commit, cores, today
+from datapath.results import ROOT, Results, TargetFacts, commit, named, today
 from datapath.run import Bench, Failure, Step, expected_seconds, steps
-from datapath.scenarios import FORMS, SCENARIOS, Form
+from datapath.scenarios import FORMS, SCENARIOS
 from datapath.targets import DIRECT, Target, UnavailableError, routers, shown_command
 
 CACHE = ROOT / ".cache" / "bench"
@@ -83,10 +84,30 @@ def run(
     names = targets or list(chosen.targets) or [DIRECT, *available]
     facts, left_out = prepare(available, [name for name in names if name != DIRECT])
     scenarios = [SCENARIOS[name] for name in only or SCENARIOS]
-    kept = [name for name in names if name == DIRECT or name in facts]
-    plan = steps(scenarios, kept, rounds or chosen.rounds)
+    plan = steps(scenarios, [name for name in names if name == DIRECT or name in facts], rounds or chosen.rounds)
     console.print(f"{len(plan)} measurements: about {expected_seconds(chosen, plan) / 60:.0f} minutes")
-    results = measure(chosen, available, plan, facts, left_out)
+    head, uncommitted = commit()
+    side = measuring_side()
+    cells, failures = measure(Bench(side.tools, available, chosen, side.cores), plan, side.placement.load)
+    results = Results(
+        command=command_line(sys.argv[1:]),
+        form=chosen.name,
+        rounds=len({cell.round for cell in cells}),
+        commit=head,
+        uncommitted=uncommitted,
+        date=today(),
+        machine=describe(len(side.cores)),
+        busy_before=round(side.busy_before, 3),
+        placement={
+            "router": named(side.placement.router),
+            "pods": named(side.placement.pods),
+            "load": named(side.placement.load),
+        },
+        targets=facts,
+        left_out=left_out,
+        failures=tuple(failures),
+        cells=tuple(cells),
+    )
     show(results)
     if output:
         output.write_text(results.to_json())
@@ -116,75 +137,53 @@ def prepare(available: dict[str, Target], names: Sequence[str]) -> tuple[dict[st
     return facts, left_out
 
 
-def measure(
-    form: Form,
-    targets: dict[str, Target],
-    plan: Sequence[Step],
-    facts: dict[str, TargetFacts],
-    left_out: dict[str, str],
-) -> Results:
-    """Go through the plan behind a progress bar."""
-    available = available_cores()
+@dataclass(frozen=True, slots=True)
+class MeasuringSide:
+    """What measures, and where."""
+
+    tools: Tools
+    cores: tuple[int, ...]
+    placement: Placement
+    busy_before: float
+
+
+def measuring_side() -> MeasuringSide:
+    """Build the measuring side, and look whether the machine is quiet."""
+    cores = available_cores()
     try:
-        tools = build(CACHE / "bin")
-        placement = place(available)
+        tools, placement = build(CACHE / "bin"), place(cores)
     except (NoCompilerError, ValueError) as error:
         raise click.ClickException(str(error)) from error
     raise_open_files()
-    if (busy := busy_share(available)) > QUIET:
+    busy = busy_share(cores)
+    if busy > QUIET:
         console.print(
-            f"[bold]The machine is not quiet:[/] its cores are {busy:.0%} busy, and figures will be worse for it."
+            f"[bold]The machine is not quiet[/]: others have its cores {busy:.0%} busy. Figures will be worse."
         )
+    return MeasuringSide(tools, tuple(cores), placement, busy)
+
+
+def measure(bench: Bench, plan: Sequence[Step], own_cores: frozenset[int]) -> tuple[list[Cell], list[str]]:
+    """Go through the plan behind a progress bar; return the cells, and what failed."""
     cells: list[Cell] = []
     failures: list[str] = []
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
     # Whatever this process does, it leaves the router's core alone.
-    os.sched_setaffinity(0, placement.load)
-    with Progress(*columns, console=console, refresh_per_second=1) as progress:
+    os.sched_setaffinity(0, own_cores)
+    shown = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*shown, console=console, refresh_per_second=1) as progress:
         bar = progress.add_task("", total=len(plan))
 
         def begins(step: Step) -> None:
-            progress.update(
-                bar,
-                description=f"round {step.round + 1}: {step.scenario.name}, {step.target}",
-                completed=plan.index(step),
-            )
+            progress.update(bar, description=str(step), completed=plan.index(step))
 
-        for given in Bench(tools, targets, form, tuple(available)).measure(plan, begins):
+        for given in bench.measure(plan, begins):
             if isinstance(given, Failure):
-                failures.append(
-                    f"{given.step.target}, {given.step.scenario.name}, round {given.step.round}: {given.why}"
-                )
+                failures.append(f"{given.step}: {given.why}")
                 progress.console.print(failures[-1], markup=False, highlight=False)
             else:
                 cells.append(given)
         progress.update(bar, completed=len(plan))
-    head, uncommitted = commit()
-    return Results(
-        command=command_line(sys.argv[1:]),
-        form=form.name,
-        rounds=len({step.round for step in plan}),
-        commit=head,
-        uncommitted=uncommitted,
-        date=today(),
-        machine=describe(len(available)),
-        busy_before=round(busy, 3),
-        placement={
-            "router": cores(placement.router),
-            "pods": cores(placement.pods),
-            "load": cores(placement.load),
-        },
-        targets=facts,
-        left_out=left_out,
-        failures=tuple(failures),
-        cells=tuple(cells),
-    )
+    return cells, failures
 
 
 def command_line(arguments: Sequence[str]) -> str:

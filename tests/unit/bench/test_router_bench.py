@@ -118,6 +118,19 @@ def test_results_say_on_what_they_were_measured_and_survive_their_file(results: 
     assert Results.from_json(results.to_json()) == results
 
 
+@needs_a_compiler
+@needs_two_cores
+def test_a_router_that_does_not_start_is_told_with_its_last_words_and_stops_nothing(tmp_path: Path) -> None:
+    output = tmp_path / "results.json"
+    command = [sys.executable, "tests/bench/router", "run", "--short", "--only", "requests", "--json", output]
+    subprocess.run([*command, "--fairlead-args=--sideways"], cwd=ROOT, check=True, timeout=60, capture_output=True)
+    results = Results.from_json(output.read_text())
+    [failure] = results.failures
+    assert failure.startswith("round 1, requests, fairlead: ")
+    assert "--sideways" in failure
+    assert cells(results, "requests", "direct")
+
+
 def test_a_name_that_is_not_known_is_refused_with_those_that_are() -> None:
     command = [sys.executable, "tests/bench/router", "run", "--targets", "envoy"]
     refused = subprocess.run(command, cwd=ROOT, check=False, timeout=60, capture_output=True, text=True)

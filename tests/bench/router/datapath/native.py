@@ -22,6 +22,10 @@ class NoCompilerError(Exception):
     """There is nothing to build the measuring side with."""
 
 
+class MeasuringError(Exception):
+    """The measuring side itself failed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Tools:
     """The programs of the measuring side."""
@@ -135,7 +139,7 @@ class Load:
         """Wait for its next event, which must be this one, and return what it says."""
         line = _line(self._process)
         if line["event"] != event:
-            raise RuntimeError(f"the load source said {line}, not {event!r}")
+            raise MeasuringError(f"the load source said {line}, not {event!r}")
         return line
 
 
@@ -158,6 +162,6 @@ def _line(process: subprocess.Popen[str]) -> dict[str, Any]:
     assert process.stdout is not None
     line = process.stdout.readline()
     if not line:
-        raise RuntimeError(f"{process.args!r} ended with exit code {process.wait()}")
+        raise MeasuringError(f"{process.args!r} ended with exit code {process.wait()}")
     parsed: dict[str, Any] = json.loads(line)
     return parsed

@@ -85,7 +85,7 @@ def today() -> str:
     return f"{datetime.now(UTC):%Y-%m-%d}"
 
 
-def cores(numbers: Iterable[int]) -> str:
+def named(numbers: Iterable[int]) -> str:
     """Return cores as a reader likes them: `core 0`, `cores 0 and 1`."""
     names = [str(number) for number in sorted(numbers)]
     return f"core {names[0]}" if len(names) == 1 else f"cores {', '.join(names[:-1])} and {names[-1]}"

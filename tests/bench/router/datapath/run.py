@@ -7,7 +7,7 @@ from pathlib import Path
 
 from datapath.figures import Cell, rotated
 from datapath.machine import place
-from datapath.native import Tools
+from datapath.native import MeasuringError, Tools
 from datapath.scenarios import Form, Scenario, targets_of
 from datapath.targets import DIRECT, Target, UnavailableError
 from datapath.window import running
@@ -23,6 +23,9 @@ class Step:
     round: int
     scenario: Scenario
     target: str
+
+    def __str__(self) -> str:
+        return f"round {self.round + 1}, {self.scenario.name}, {self.target}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,8 @@ class Bench:
                 begins(step)
                 try:
                     yield from self._cells(step, Path(folder))
-                except UnavailableError as error:
+                except (UnavailableError, MeasuringError, OSError) as error:
+                    # A router that died took its ports with it; the next one is started anew.
                     yield Failure(step, str(error))
 
     def _cells(self, step: Step, folder: Path) -> Iterator[Cell]:
