@@ -65,6 +65,7 @@ class AnswerParser:
     def expect(self) -> None:
         """Allow one answer: a request has been sent."""
         self._wanted = True
+        self.keep_alive = False
 
     def feed(self, data: bytes) -> list[AnswerEvent]:
         """Take the bytes of one read, body bytes joined; an `HttpError` is the last event of the connection."""

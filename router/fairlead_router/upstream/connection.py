@@ -7,7 +7,7 @@ from typing import Final, Protocol, cast
 
 from fairlead_router.deadlines import NEVER
 from fairlead_router.http1.answers import AnswerEvent, AnswerHead, AnswerParser
-from fairlead_router.http1.messages import END, HttpError
+from fairlead_router.http1.messages import END
 from fairlead_router.upstream.errors import ClosedError, LostError, UpstreamError
 
 logger = logging.getLogger(__name__)
@@ -42,6 +42,7 @@ class EngineConnection(asyncio.Protocol):
         "_heard",
         "_owner",
         "_parser",
+        "_paused",
         "_receiver",
         "_sent_whole",
         "_transport",
@@ -61,6 +62,7 @@ class EngineConnection(asyncio.Protocol):
         self._receiver: AnswerReceiver | None = None
         self._heard = False
         self._sent_whole = False
+        self._paused = False
         self._transport: asyncio.Transport
 
     @property
@@ -87,10 +89,12 @@ class EngineConnection(asyncio.Protocol):
 
     def pause(self) -> None:
         """Read no more of the answer."""
+        self._paused = True
         self._transport.pause_reading()
 
     def resume(self) -> None:
         """Read on."""
+        self._paused = False
         self._transport.resume_reading()
 
     def abandon(self) -> None:
@@ -175,6 +179,8 @@ class EngineConnection(asyncio.Protocol):
         rest = not self._sent_whole or self._transport.get_write_buffer_size()
         if clean and self._parser.keep_alive and not rest:
             self.reused = True
+            if self._paused:  # by the bytes that came with the end
+                self.resume()
             self._owner.released(self)
         else:
             self._transport.abort()

@@ -124,6 +124,13 @@ class Pool:
         except OSError as error:  # TLS errors are among them
             connecting.done(ConnectError(f"no connection to {address}: {error}"))
         else:
-            self._open.add(connection)
-            if not connecting.done(connection):
-                self.released(connection)
+            self._use(connection, connecting)
+
+    def _use(self, connection: EngineConnection, connecting: Connecting) -> None:
+        """Hand a new connection over, or keep it where nobody waits for it any more."""
+        if connection.closing:
+            connecting.done(ConnectError(f"{connection.address} closed the connection at once"))
+            return
+        self._open.add(connection)
+        if not connecting.done(connection):
+            self.released(connection)
