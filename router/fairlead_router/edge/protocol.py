@@ -103,6 +103,8 @@ class EdgeProtocol(asyncio.Protocol):
         self._reading.end()
         self._edge.disconnected(self)
         handler, self._handler = self._handler, None
+        self._response = None
+        self._parser.close()
         if handler is not None:
             self._answering = False
             handler.client_gone()

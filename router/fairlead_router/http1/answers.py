@@ -77,7 +77,7 @@ class AnswerParser:
             if not isinstance(wrapped.__context__, HttpError):
                 raise
             self.keep_alive = False
-            events.append(wrapped.__context__)
+            events.append(wrapped.__context__.with_traceback(None))  # its frames hold the events, and so itself
         except httptools.HttpParserError as error:
             self.keep_alive = False
             events.append(HttpError(str(error)))
@@ -97,6 +97,10 @@ class AnswerParser:
             self._until_eof = False
             return END
         return HttpError("the connection was closed inside the answer")
+
+    def close(self) -> None:
+        """Read no more; must be called, as this and its parser hold each other."""
+        del self._parser
 
     # What httptools calls.
 

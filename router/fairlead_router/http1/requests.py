@@ -106,6 +106,10 @@ class RequestParser:
                 events.append(self._too_large())
         return events
 
+    def close(self) -> None:
+        """Read no more; must be called, as this and its parser hold each other."""
+        del self._parser
+
     # What httptools calls.
 
     def on_message_begin(self) -> None:
@@ -176,6 +180,8 @@ class RequestParser:
 def _raised(wrapped: httptools.HttpParserCallbackError) -> Exception:
     """Return what a callback has raised: httptools wraps it, and who takes all its errors for the client's hides faults."""
     raised = wrapped.__context__
+    if isinstance(raised, HttpError):
+        return raised.with_traceback(None)  # its frames hold the events of the read, and so itself
     return raised if isinstance(raised, Exception) else wrapped
 
 

@@ -125,9 +125,9 @@ class EngineConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         receiver, self._receiver = self._receiver, None
         self._owner.lost(self)
-        if receiver is None:
-            return
-        self._tell([self._loss(exc)], receiver)
+        self._parser.close()
+        if receiver is not None:
+            self._tell([self._loss(exc)], receiver)
 
     def pause_writing(self) -> None:
         if self._receiver is not None:
