@@ -1,11 +1,13 @@
 """The two HTTP apps: what the data port answers itself, and the admin port."""
 
 from collections.abc import Mapping
+from functools import partial
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from fairlead_router.api_document import ERRORS, document
 from fairlead_router.contract import Reason
 from fairlead_router.edge.cold import CALLER
 from fairlead_router.errors import RequestError
@@ -19,7 +21,9 @@ def data_app(router: Router, models: Models) -> FastAPI:
         title="Fairlead router",
         summary="OpenAI's API in front of a pool of inference engines",
         redirect_slashes=False,  # paths are normalised before they come here
+        responses=ERRORS,
     )
+    app.openapi = partial(document, app)  # type: ignore[method-assign]  # as FastAPI's documentation has it
 
     @app.get("/v1/models")
     async def list_models(request: Request) -> JSONResponse:
@@ -96,4 +100,5 @@ def _answer_errors_as_openai(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def translate(request: Request, error: HTTPException) -> Response:
         reason = reasons.get(error.status_code, Reason.INVALID_REQUEST)
-        return await answer(request, RequestError(reason, f"{request.method} {request.url.path}: {error.detail}"))
+        message = f"{request.method} {request.url.path}: {error.detail}"
+        return await answer(request, RequestError(reason, message, allow=(error.headers or {}).get("Allow")))

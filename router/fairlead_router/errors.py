@@ -59,13 +59,17 @@ _ANTHROPIC_TYPES: Mapping[int, str] = {
 
 
 class RequestError(Exception):
-    """A request that the router answers itself; `param` names the field of the request that is wrong."""
+    """A request that the router answers itself.
 
-    def __init__(self, reason: Reason, message: str, param: str | None = None) -> None:
+    `param` names the field of the request that is wrong, `allow` the methods that would do.
+    """
+
+    def __init__(self, reason: Reason, message: str, param: str | None = None, *, allow: str | None = None) -> None:
         super().__init__(message)
         self.reason = reason
         self.message = message
         self.param = param
+        self.allow = allow
 
     @property
     def status(self) -> int:
@@ -97,4 +101,6 @@ class RequestError(Exception):
             headers.append((Header.RETRY_AFTER.encode(), str(RETRY_AFTER_SECONDS[self.reason]).encode()))
         if self.status == 401:
             headers.append((b"www-authenticate", b"Bearer"))  # RFC 9110 section 15.5.2
+        if self.allow is not None:
+            headers.append((b"allow", self.allow.encode()))  # RFC 9110 section 15.5.6
         return headers

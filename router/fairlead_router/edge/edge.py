@@ -83,9 +83,9 @@ class Edge:
         if route is None:
             return self._cold(head, target, caller, response)
         if head.method not in route.methods:
-            raise RequestError(
-                Reason.METHOD_NOT_ALLOWED, f"{head.method} {target.path}: use {'or '.join(route.methods)}"
-            )
+            allowed = sorted(route.methods)
+            message = f"{head.method} {target.path}: use {' or '.join(allowed)}"
+            raise RequestError(Reason.METHOD_NOT_ALLOWED, message, allow=", ".join(allowed))
         limit = self.router.config.limits.body_bytes
         if head.body_bytes is not None and head.body_bytes > limit:
             raise too_large(limit)
