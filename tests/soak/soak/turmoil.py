@@ -31,7 +31,7 @@ class Turmoil:
         self._pause_seconds = pause_seconds
 
     async def run(self, until: float) -> None:
-        """Break one thing after another, in turn, up to a time of the event loop's clock."""
+        """Break one thing after another up to a time of the event loop's clock, and each at least once."""
         steps: list[Callable[[], Awaitable[None]]] = [
             self._kill_engine,
             self._reload_classes,
@@ -43,9 +43,9 @@ class Turmoil:
         if self._pool.pids_of("worker"):
             steps += [self._kill_worker, self._reload_classes, self._kill_decider]
         loop = asyncio.get_running_loop()
-        for step in cycle(steps):
+        for number, step in enumerate(cycle(steps)):
             await asyncio.sleep(self._pause_seconds)
-            if loop.time() >= until:
+            if loop.time() >= until and number >= len(steps):
                 return
             await step()
 

@@ -15,16 +15,14 @@ EVENTS = stream_events("r", 5)
 
 
 async def test_nothing_is_lost_or_left_open_while_engines_clients_files_and_workers_fail(tmp_path):
-    plan = Plan(seconds=9, rate=25, pause_seconds=0.7, compares_memory=False)
+    plan = Plan(seconds=8, rate=25, pause_seconds=0.5, compares_memory=False)
     said: list[str] = []
     async with asyncio.timeout(120):
         report = await soak(plan, tmp_path, said.append)
     assert report.findings == []
     assert report.exit_status == 0
-    assert report.engines_killed
-    assert report.engines_drained
-    assert report.workers_killed
     assert report.requests["whole"] > 100
+    assert min(report.engines_killed, report.engines_drained, report.workers_killed, report.deciders_killed) > 0
 
 
 @pytest.mark.parametrize(
