@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+
 from soak.answers import DONE, Outcome, judge_stream, judge_whole, stream_events, whole_body
 from soak.client import Record
 from soak.pool import WorkerDeath
