@@ -9,7 +9,7 @@ DECISIONS := fairlead_engine.batch_time fairlead_engine.batching fairlead_engine
 BRANCH_COVERAGE := 95
 
 .DEFAULT_GOAL := help
-.PHONY: help install up test lint types imports unit docs api e2e vllm bench soak format lock crd images cluster cluster-down clean
+.PHONY: help install up test lint types imports unit docs api e2e vllm bench soak fuzz format lock crd images cluster cluster-down clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +65,9 @@ bench: install ## The router's data path beside other routers, into docs/perform
 
 soak: install ## The router under load while engines, clients, files and workers fail: 12 minutes (SOAK_SECONDS=600)
 	@$(BIN)/python tests/soak
+
+fuzz: install ## Clients and engines that send the router anything: 10 minutes (FUZZ_SECONDS=600)
+	@$(BIN)/python tests/fuzz
 
 format: install ## Let ruff format and mend what it can
 	@$(BIN)/ruff check --fix .

@@ -38,36 +38,55 @@ class Judge:
     """Takes the bytes of one connection, and gives its answers; raises `h11.RemoteProtocolError` for wrong framing."""
 
     rest: bytes = b""
-    interim: list[int] = field(default_factory=list)
+    """Bytes behind the last answer that was given."""
+    _interim: list[int] = field(default_factory=list)
     _parts: list[bytes] = field(default_factory=list)
     _head: h11.Response | None = None
     _connection: h11.Connection | None = None
 
-    @property
-    def inside(self) -> bool:
-        """Whether an answer has begun and not ended."""
-        return self._head is not None or bool(self.rest)
-
-    def take(self, data: bytes | None, method: str = "GET") -> Answer | None:
-        """Read on; None as data is the end of the connection. Returns the answer once it is whole."""
+    def take(self, data: bytes, method: str = "GET") -> Answer | None:
+        """Read on; returns the answer, to a request by `method`, once it is whole."""
         if self._connection is None:
+            data, self.rest = self.rest + data, b""
+            if not data:
+                return None
             self._connection = _asking(method)
-            if self.rest:
-                self._connection.receive_data(self.rest)
-                self.rest = b""
-        if data is None and self._head is None:
-            raise BrokenOffError("the connection ended where an answer was awaited")
-        if data != b"":
-            self._connection.receive_data(data or b"")
-        while (event := self._connection.next_event()) is not h11.NEED_DATA:
+        if data:
+            self._connection.receive_data(data)
+        return self._next_answer(self._connection)
+
+    def end(self) -> Answer | None:
+        """Take the end of the connection, which ends an answer that has neither length nor chunks.
+
+        Raises
+        ------
+        BrokenOffError
+            It lies inside an answer.
+
+        """
+        if self._connection is None:
+            return None
+        try:
+            self._connection.receive_data(b"")
+            return self._next_answer(self._connection)
+        except h11.RemoteProtocolError as error:
+            raise BrokenOffError(f"the connection ended inside an answer: {error}") from error
+
+    def header(self, name: str) -> str | None:
+        """Return a header of the answer that has begun and not ended."""
+        fields = self._head.headers if self._head else ()
+        return next((value.decode("latin-1") for key, value in fields if key.decode() == name), None)
+
+    def _next_answer(self, connection: h11.Connection) -> Answer | None:
+        while (event := connection.next_event()) is not h11.NEED_DATA:
             if isinstance(event, h11.EndOfMessage):
-                return self._answer()
+                return self._answer(connection)
             self._note(event)
         return None
 
     def _note(self, event: object) -> None:
         if isinstance(event, h11.InformationalResponse):
-            self.interim.append(event.status_code)
+            self._interim.append(event.status_code)
         elif isinstance(event, h11.Response):
             self._head = event
         elif isinstance(event, h11.Data):
@@ -75,14 +94,13 @@ class Judge:
         else:
             raise BrokenOffError(f"no answer, but {event!r}")
 
-    def _answer(self) -> Answer:
-        assert self._connection is not None
+    def _answer(self, connection: h11.Connection) -> Answer:
         assert self._head is not None
         headers = {name.decode(): value.decode("latin-1") for name, value in self._head.headers}
-        answer = Answer(self._head.status_code, headers, b"".join(self._parts), tuple(self.interim))
-        self.rest = bytes(self._connection.trailing_data[0])
+        answer = Answer(self._head.status_code, headers, b"".join(self._parts), tuple(self._interim))
+        self.rest = bytes(connection.trailing_data[0])
         self._connection = self._head = None
-        self._parts, self.interim = [], []
+        self._parts, self._interim = [], []
         return answer
 
 
@@ -142,10 +160,9 @@ class Client:
         while (answer := self._judge.take(data, method)) is None:
             data = await self.read()
             if not data:
-                answer = self._judge.take(None, method)
-                if answer is not None:
-                    return answer
-                raise BrokenOffError("the connection ended inside an answer")
+                if (answer := self._judge.end()) is None:
+                    raise BrokenOffError("the connection ended where an answer was awaited")
+                return answer
         return answer
 
     async def asked(self, request: bytes, method: str = "GET") -> Answer:

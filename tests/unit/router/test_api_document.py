@@ -1,6 +1,7 @@
 """The OpenAPI document of the data port names everything that the port answers."""
 
 import pytest
+
 from fairlead_router.relay.routes import ROUTES
 
 
