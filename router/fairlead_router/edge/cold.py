@@ -1,7 +1,7 @@
 """Hand a request that is not relayed to an ASGI app, and its answer back.
 
 The app sees the request as the edge has parsed and normalised it: there is no second parser that could read it in
-another way. Such requests are small, so the body is there before the app is called.
+another way. No path of the app takes a body, so what there is of one is read and dropped before the app is called.
 """
 
 import asyncio
@@ -55,16 +55,16 @@ class ColdRequest:
         self._ended: Callable[[Reason], None] | None = ended
         self._reason = Reason.CLIENT_DISCONNECTED  # unless there is an answer
         self._task: asyncio.Task[None] | None = None
-        self._body = bytearray()
+        self._body_bytes = 0
         self._received = False
         self._gone = asyncio.Event()
         self._writable = asyncio.Event()
         self._writable.set()
 
     def body(self, data: bytes) -> None:
-        """Collect the body."""
-        self._body += data
-        if len(self._body) > MAX_BODY_BYTES:
+        """Drop a piece of the body."""
+        self._body_bytes += len(data)
+        if self._body_bytes > MAX_BODY_BYTES:
             self.fail(RequestError(Reason.REQUEST_TOO_LARGE, f"the body is larger than {MAX_BODY_BYTES} bytes"))
 
     def body_end(self) -> None:
@@ -131,7 +131,7 @@ class ColdRequest:
     async def _receive(self) -> Message:
         if not self._received:
             self._received = True
-            return {"type": "http.request", "body": bytes(self._body), "more_body": False}
+            return {"type": "http.request", "body": b"", "more_body": False}
         await self._gone.wait()
         return {"type": "http.disconnect"}
 

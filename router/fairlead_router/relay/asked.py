@@ -1,11 +1,20 @@
 """Read from a request's body the little that the router needs."""
 
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import orjson
 
 from fairlead_router.contract import Reason
 from fairlead_router.errors import RequestError
+
+MAX_BRACKETS: Final = 500_000
+MAX_COMMAS: Final = 4_000_000
+"""More of either is refused unread: as objects of Python, `{}` takes 24 times its bytes, and seconds to read.
+
+No prompt comes near, in text or in tokens. Brackets and commas inside strings count as well, as it would take as long to
+tell them apart as to read them.
+"""
+_COUNT_FROM_BYTES: Final = 1024 * 1024
 
 
 class Asked(NamedTuple):
@@ -21,9 +30,15 @@ def asked_of(body: bytes, *, needs_model: bool, max_depth: int) -> Asked:
     Raises
     ------
     RequestError
-        The body is not a JSON object, is nested deeper than `max_depth`, or does not name a model as it should.
+        The body is not a JSON object, is nested deeper than `max_depth` or of too many parts, or does not name a model
+        as it should.
 
     """
+    brackets = body.count(b"{") + body.count(b"[")
+    if brackets > MAX_BRACKETS or (len(body) > _COUNT_FROM_BYTES and body.count(b",") > MAX_COMMAS):
+        raise RequestError(
+            Reason.INVALID_REQUEST, f"the body has more than {MAX_BRACKETS} brackets or {MAX_COMMAS} commas"
+        )
     try:
         request = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -31,7 +46,7 @@ def asked_of(body: bytes, *, needs_model: bool, max_depth: int) -> Asked:
     if not isinstance(request, dict):
         kind = type(request).__name__
         raise RequestError(Reason.INVALID_REQUEST, f"the body must be a JSON object, not {kind}")
-    if body.count(b"{") + body.count(b"[") > max_depth and deeper_than(request, max_depth):
+    if brackets > max_depth and deeper_than(request, max_depth):
         raise RequestError(Reason.INVALID_REQUEST, f"the body is nested deeper than {max_depth} levels")
     model = request.get("model")
     if type(model) is str and model:

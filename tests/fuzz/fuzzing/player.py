@@ -11,7 +11,7 @@ from unittest import mock
 
 import uvloop
 
-from fairlead_router import deadlines
+from fairlead_router import deadlines, models
 from fairlead_router.edge.protocol import EdgeProtocol
 from fuzzing.cases import Case
 from fuzzing.world import World
@@ -19,6 +19,8 @@ from fuzzing.world import World
 WORLDS: Final = 24
 SWEEP_SECONDS: Final = 0.01
 """Of the router's deadlines, which are shorter here, too."""
+ASK_SECONDS: Final = 0.3
+"""What an engine gets to list its models."""
 
 
 class Player:
@@ -101,6 +103,7 @@ def player() -> Iterator[Player]:
     faults: list[str] = []
     with (
         mock.patch.object(deadlines, "SWEEP_SECONDS", SWEEP_SECONDS),
+        mock.patch.object(models, "ASK_SECONDS", ASK_SECONDS),
         _noted(faults),
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):

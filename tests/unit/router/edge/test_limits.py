@@ -1,6 +1,8 @@
 """What is too much is refused in words that the client gets to read, and harms nobody else."""
 
+import contextlib
 import json
+import tracemalloc
 
 import pytest
 from wire import Client, get, post
@@ -62,3 +64,48 @@ async def test_an_answer_of_the_engine_may_be_of_any_size(engine, router, kit):
     running = await router([await engine(kit.answers(kit.whole(body)))])
     async with Client.connected(running.url) as client:
         assert (await client.asked(CHAT)).body == body
+
+
+@pytest.mark.parametrize(
+    "filling",
+    [b"{}," * 1_000_000, b"[]," * 1_000_000, b"0," * 5_000_000, b'"a",' * 5_000_000],
+    ids=["objects", "arrays", "numbers", "strings"],
+)
+async def test_a_body_that_would_take_many_times_its_size_in_memory_is_refused_unread(router, filling):
+    running = await router()
+    tracemalloc.start()
+    try:
+        async with Client.connected(running.url) as client:
+            answer = await client.asked(post("/v1/completions", b'{"model": "m", "x": [' + filling + b"0]}"))
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (answer.status, json.loads(answer.body)["error"]["code"]) == (400, "invalid_request")
+    assert most < 8 * len(filling)
+
+
+@pytest.mark.parametrize(
+    "prompt", [b'"' + b"a b, c {d} " * 400_000 + b'"', b"[" + b"12345," * 1_000_000 + b"0]"], ids=["text", "tokens"]
+)
+async def test_the_longest_prompt_that_any_model_takes_passes(engine, router, kit, prompt):
+    running = await router([await engine(kit.answers(kit.whole(b"{}")))])
+    async with Client.connected(running.url) as client:
+        answer = await client.asked(post("/v1/completions", b'{"model": "m", "prompt": ' + prompt + b"}"))
+    assert answer.status == 200
+
+
+async def test_a_body_that_nobody_reads_is_not_held(router, kit):
+    running = await router()
+    body = b"x" * 1_000_000
+    tracemalloc.start()
+    try:
+        async with contextlib.AsyncExitStack() as stack:
+            for _ in range(20):
+                client = await stack.enter_async_context(Client.connected(running.url))
+                await client.send(post("/nothing", body)[:-1])
+            await kit.until(lambda: len(running.data_path.edge.connections) == 20, "all are connected")
+            assert (await client.asked(b"x")).status == 404
+            held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 10 * len(body)
