@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import socket
+import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -297,13 +298,15 @@ async def router() -> AsyncIterator[StartRouter]:
     async with contextlib.AsyncExitStack() as stack:
 
         async def start(
-            engines: Sequence[ScriptedEngine | str] = (), config: RouterConfig | None = None
+            engines: Sequence[ScriptedEngine | str] = (),
+            config: RouterConfig | None = None,
+            tls: ssl.SSLContext | None = None,
         ) -> RunningRouter:
             config = config or RouterConfig()
             router = Router(config, random=Random(1))
             router.apply(config)
             data_path = await stack.enter_async_context(DataPath(router, random=Random(2)))
-            url = await stack.enter_async_context(_serving(http_server(data_path.app, data_path.http)))
+            url = await stack.enter_async_context(_serving(http_server(data_path.app, data_path.http, tls)))
             admin_url = await stack.enter_async_context(_serving(http_server(admin_app(router))))
             session = await stack.enter_async_context(aiohttp.ClientSession())
             running = RunningRouter(router, data_path.services, url, admin_url, session, data_path)
