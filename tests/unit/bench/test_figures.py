@@ -1,6 +1,9 @@
 """What the benchmark of the data path computes from its measurements."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from datapath.figures import (
     Cell,
     Figures,
@@ -17,8 +20,6 @@ from datapath.figures import (
 from datapath.machine import place
 from datapath.run import steps
 from datapath.scenarios import FULL, SCENARIOS
-from hypothesis import given
-from hypothesis import strategies as st
 
 
 def cell(target: str, round_number: int, value: float | None) -> Cell:

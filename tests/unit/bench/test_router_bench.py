@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from documentation import DOCS
+
 from datapath.figures import Cell
 from datapath.native import LoadPlan, Pods, Tools, build, load
 from datapath.page import page
 from datapath.results import ROOT, Results
 from datapath.scenarios import SCENARIOS
 from datapath.window import write_request
-from documentation import DOCS
 
 needs_a_compiler = pytest.mark.skipif(
     not any(map(shutil.which, ("cc", "gcc", "clang"))), reason="pods and load source are C, and there is no compiler"
