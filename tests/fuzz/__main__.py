@@ -1,4 +1,4 @@
-"""Fuzz the router's data path.
+"""Fuzz the router's data path, and write what came of it into docs/results/router-fuzz.json.
 
     make fuzz                                      10 minutes
     FUZZ_SECONDS=60 .venv/bin/python tests/fuzz    shorter
@@ -9,10 +9,18 @@ A case that breaks a rule is made small and written into tests/fuzz/corpus, whic
 there was one.
 """
 
+import json
 import logging
+import os
+import platform
+import shlex
+import subprocess
 import sys
 import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -20,8 +28,10 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 sys.path.insert(0, str(Path(__file__).parent))
 
 from fuzzing.document import fuzz_document
-from fuzzing.run import CORPUS, Failure, fuzz, replay
+from fuzzing.run import CORPUS, Failure, Findings, fuzz, replay
 
+ROOT = Path(__file__).parents[2]
+RESULT = ROOT / "docs" / "results" / "router-fuzz.json"
 REQUESTS_PER_SECOND = 60
 """That schemathesis sends, about."""
 DOCUMENT_SHARE = 0.1
@@ -30,17 +40,33 @@ KINDS = 36
 """Paths of the document, and two ways to ask for each."""
 
 
+@dataclass(frozen=True)
+class Report:
+    """What came of it."""
+
+    seconds: float
+    seed: int
+    findings: Findings
+    by_document: int
+    """Requests that schemathesis made."""
+    wrongs: list[str]
+    """Answers that are not as the document says."""
+
+
 @click.command(help=__doc__)
 @click.option("--seconds", type=click.FloatRange(min=1), default=600, envvar="FUZZ_SECONDS", show_default=True)
 @click.option("--seed", type=int, default=None, help="Of the first round.  [default: the time]")
 @click.option("--replay", "file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="One case only.")
-def main(seconds: float, seed: int | None, file: Path | None) -> None:
+@click.option("--output", "-o", type=click.Path(dir_okay=False, path_type=Path), default=RESULT, show_default=True)
+def main(seconds: float, seed: int | None, file: Path | None, output: Path) -> None:
     """Fuzz, tell, write."""
     logging.lastResort = None
     if file is not None:
         failures, wrongs = replay([file]), list[str]()
     else:
-        failures, wrongs = everything(seconds, int(time.time()) if seed is None else seed)
+        report = everything(seconds, int(time.time()) if seed is None else seed)
+        output.write_text(json.dumps(document(report), indent=1) + "\n")
+        failures, wrongs = report.findings.failures, report.wrongs
     for failure in failures:
         show(failure)
     for wrong in wrongs:
@@ -49,20 +75,44 @@ def main(seconds: float, seed: int | None, file: Path | None) -> None:
     sys.exit(1 if failures or wrongs else 0)
 
 
-def everything(seconds: float, seed: int) -> tuple[list[Failure], list[str]]:
+def everything(seconds: float, seed: int) -> Report:
     """Fuzz the protocols, then the document."""
     click.echo(f"about {seconds / 60:.1f} minutes")
+    begun = time.monotonic()
     findings = fuzz(seconds * (1 - DOCUMENT_SHARE), seed, click.echo)
     click.echo(f"{findings.callers} connections: {dict(findings.answers.most_common())}")
     examples = max(1, round(seconds * DOCUMENT_SHARE * REQUESTS_PER_SECOND / KINDS))
     sent, wrongs = fuzz_document(examples, seed, click.echo)
     click.echo(f"{sent} requests by the document")
-    return findings.failures, wrongs
+    return Report(time.monotonic() - begun, seed, findings, sent, wrongs)
 
 
 def show(failure: Failure) -> None:
     """Print a case and what it breaks, and keep it."""
     click.echo(f"\n{failure.case.save(CORPUS)}\n{failure.what}\n{failure.case.to_json()}")
+
+
+def document(report: Report) -> dict[str, Any]:
+    """Return the report as it is published: with what it takes to get it again."""
+    git = ["git", "-C", str(ROOT)]
+    commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+    changes = [*git, "status", "--porcelain", "--", "router", "tests/fuzz"]
+    changed = bool(subprocess.run(changes, capture_output=True, text=True, check=True).stdout.strip())
+    return {
+        "what": "Clients and engines that send the router anything, judged by h11; then schemathesis on its OpenAPI document",
+        "command": shlex.join(["python", "tests/fuzz", *sys.argv[1:]]),
+        "commit": commit + (" with changes" if changed else ""),
+        "date": f"{datetime.now(UTC):%Y-%m-%d}",
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
+        "seed": report.seed,
+        "seconds": round(report.seconds),
+        "cases": report.findings.cases,
+        "connections": report.findings.callers,
+        "answers_by_reason": dict(report.findings.answers.most_common()),
+        "requests_by_document": report.by_document,
+        "broken_rules": [failure.what for failure in report.findings.failures],
+        "answers_not_as_documented": report.wrongs,
+    }
 
 
 if __name__ == "__main__":

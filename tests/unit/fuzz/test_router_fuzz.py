@@ -10,7 +10,7 @@ from fuzzing.player import player
 from fuzzing.run import CORPUS, draw, replay
 
 SEED = 20261121
-CASES = 120
+CASES = 80
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
 PLACED = b"HTTP/1.1 200 OK\r\nx-fairlead-reason: placed\r\ncontent-length: 5\r\n\r\n{}"
@@ -29,9 +29,9 @@ def test_no_case_that_is_drawn_breaks_a_rule():
 
 
 def test_every_answer_is_as_the_openapi_document_says():
-    sent, wrongs = fuzz_document(5, SEED, lambda _: None)
+    sent, wrongs = fuzz_document(3, SEED, lambda _: None)
     assert wrongs == []
-    assert sent > 100
+    assert sent > 60
 
 
 def test_a_case_is_written_and_read_back(tmp_path):
