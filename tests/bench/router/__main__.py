@@ -9,9 +9,10 @@ It prints figures, and passes or fails nothing.
 
 import os
 import shlex
+import signal
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
@@ -22,10 +23,10 @@ from rich.table import Table as ScreenTable
 sys.path.insert(0, str(Path(__file__).parent))
 
 from datapath import comparison, tables
-from datapath.figures import Cell, Measured, with_highest_held
+from datapath.figures import DISTURBED, Cell, Measured, with_highest_held
 from datapath.machine import Placement, available_cores, busy_share, describe, place, raise_open_files
 from datapath.native import NoCompilerError, Tools, build
-from datapath.page import QUIET, page
+from datapath.page import page
 from datapath.results import ROOT, Results, TargetFacts, commit, named, today
 from datapath.run import Bench, Failure, Step, expected_seconds, steps
 from datapath.scenarios import FORMS, SCENARIOS
@@ -64,53 +65,73 @@ def main() -> None:
 @click.option("--quick", "form", flag_value="quick", help="A first impression: one round, short windows.")
 @click.option("--short", "form", flag_value="short", help="Seconds: what the tests run. Its figures mean nothing.")
 @click.option("--rounds", type=click.IntRange(1), help="Rounds, whatever the form says.")
+@click.option("--patience", type=click.IntRange(0), help="How often a disturbed window is measured again.")
 @click.option("--only", type=Names(list(SCENARIOS)), help=f"Of {', '.join(SCENARIOS)}.")
 @click.option("--targets", type=Names([DIRECT, *routers(CACHE)]), help=f"Of {', '.join([DIRECT, *routers(CACHE)])}.")
 @click.option("--fairlead-args", default="", help="Further arguments for fairlead-router, as a shell has them.")
-@click.option("--json", "output", type=click.Path(dir_okay=False, path_type=Path), help="Write the results here.")
+@click.option(
+    "--json",
+    "output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=CACHE / "last.json",
+    help="Write the results here, as the run goes.  [default: .cache/bench/last.json]",
+)
 @click.option("--publish", is_flag=True, help=f"Write {RESULT.relative_to(ROOT)} and {PAGE.relative_to(ROOT)}.")
 def run(
     form: str | None,
     rounds: int | None,
+    patience: int | None,
     only: list[str] | None,
     targets: list[str] | None,
     fairlead_args: str,
-    output: Path | None,
+    output: Path,
     publish: bool,
 ) -> None:
     """Measure, and print the figures."""
+    # A run that is told to end stops what it has started.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     chosen = FORMS[form or "full"]
+    if patience is not None:
+        chosen = replace(chosen, patience=patience)
     available = routers(CACHE / "peers", shlex.split(fairlead_args))
     names = targets or list(chosen.targets) or [DIRECT, *available]
     facts, left_out = prepare(available, [name for name in names if name != DIRECT])
     scenarios = [SCENARIOS[name] for name in only or SCENARIOS]
     plan = steps(scenarios, [name for name in names if name == DIRECT or name in facts], rounds or chosen.rounds)
+    if not plan:
+        raise click.ClickException(
+            f"nothing to measure: none of {', '.join(names)} can be, or not under what was asked for"
+        )
     console.print(f"{len(plan)} measurements: about {expected_seconds(chosen, plan) / 60:.0f} minutes")
     head, uncommitted = commit()
     side = measuring_side()
-    cells, failures = measure(Bench(side.tools, available, chosen, side.cores), plan, side.placement.load)
-    results = Results(
-        command=command_line(sys.argv[1:]),
-        form=chosen.name,
-        rounds=len({cell.round for cell in cells}),
-        commit=head,
-        uncommitted=uncommitted,
-        date=today(),
-        machine=describe(len(side.cores)),
-        busy_before=round(side.busy_before, 3),
-        placement={
-            "router": named(side.placement.router),
-            "pods": named(side.placement.pods),
-            "load": named(side.placement.load),
-        },
-        targets=facts,
-        left_out=left_out,
-        failures=tuple(failures),
-        cells=tuple(cells),
-    )
-    show(results)
-    if output:
+
+    def results_of(cells: Sequence[Cell], failures: Sequence[str]) -> Results:
+        return Results(
+            command=command_line(sys.argv[1:]),
+            form=chosen.name,
+            rounds=len({cell.round for cell in cells}),
+            patience=chosen.patience,
+            commit=head,
+            uncommitted=uncommitted,
+            date=today(),
+            machine=describe(len(side.cores)),
+            placement={
+                "router": named(side.placement.router),
+                "pods": named(side.placement.pods),
+                "load": named(side.placement.load),
+            },
+            targets=facts,
+            left_out=left_out,
+            failures=tuple(failures),
+            cells=tuple(cells),
+        )
+
+    bench = Bench(side.tools, available, chosen, side.cores)
+    for cells, failures in measured(bench, plan, side.placement.load):
+        results = results_of(cells, failures)
         output.write_text(results.to_json())
+    show(results)
     if publish:
         RESULT.write_text(results.to_json())
         PAGE.write_text(page(results))
@@ -144,7 +165,6 @@ class MeasuringSide:
     tools: Tools
     cores: tuple[int, ...]
     placement: Placement
-    busy_before: float
 
 
 def measuring_side() -> MeasuringSide:
@@ -155,16 +175,17 @@ def measuring_side() -> MeasuringSide:
     except (NoCompilerError, ValueError) as error:
         raise click.ClickException(str(error)) from error
     raise_open_files()
-    busy = busy_share(cores)
-    if busy > QUIET:
+    if (busy := busy_share(cores)) > DISTURBED:
         console.print(
             f"[bold]The machine is not quiet[/]: others have its cores {busy:.0%} busy. Figures will be worse."
         )
-    return MeasuringSide(tools, tuple(cores), placement, busy)
+    return MeasuringSide(tools, tuple(cores), placement)
 
 
-def measure(bench: Bench, plan: Sequence[Step], own_cores: frozenset[int]) -> tuple[list[Cell], list[str]]:
-    """Go through the plan behind a progress bar; return the cells, and what failed."""
+def measured(
+    bench: Bench, plan: Sequence[Step], own_cores: frozenset[int]
+) -> Iterator[tuple[Sequence[Cell], Sequence[str]]]:
+    """Go through the plan behind a progress bar; give all cells and failures so far, each time there is one more."""
     cells: list[Cell] = []
     failures: list[str] = []
     # Whatever this process does, it leaves the router's core alone.
@@ -182,8 +203,8 @@ def measure(bench: Bench, plan: Sequence[Step], own_cores: frozenset[int]) -> tu
                 progress.console.print(failures[-1], markup=False, highlight=False)
             else:
                 cells.append(given)
+            yield cells, failures
         progress.update(bar, completed=len(plan))
-    return cells, failures
 
 
 def command_line(arguments: Sequence[str]) -> str:

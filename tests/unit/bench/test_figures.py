@@ -1,5 +1,7 @@
 """What the benchmark of the data path computes from its measurements."""
 
+from dataclasses import dataclass
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +12,7 @@ from datapath.figures import (
     Measured,
     buckets,
     holds,
+    least_disturbed,
     limited_by_measuring,
     next_rate,
     quantile_between,
@@ -111,6 +114,29 @@ def test_a_full_router_is_its_own_limit_whatever_the_measuring_side_does() -> No
     assert limited_by_measuring({"measuring_share": 0.99, "router_share": 0.5})
     assert not limited_by_measuring({"measuring_share": 0.99, "router_share": 0.99})
     assert not limited_by_measuring({"measuring_share": 0.5, "router_share": 0.5})
+
+
+@dataclass
+class Shared:
+    others_share: float
+
+
+@pytest.mark.parametrize(
+    ("shares", "patience", "kept", "settled"),
+    [
+        ([0.01, 0.0], 2, 0.01, 0),
+        ([0.5, 0.02, 0.0], 2, 0.02, 1),
+        ([0.5, 0.9, 0.7, 0.0], 2, 0.5, 2),
+        ([0.5, 0.0], 0, 0.5, 0),
+    ],
+)
+def test_what_others_disturbed_is_measured_again_and_the_least_disturbed_is_kept(
+    shares: list[float], patience: int, kept: float, settled: int
+) -> None:
+    measurements = iter([Shared(share) for share in shares])
+    settles: list[None] = []
+    found = least_disturbed(lambda: next(measurements), lambda: settles.append(None), patience)
+    assert (found.others_share, len(settles)) == (kept, settled)
 
 
 EXPOSITION = """

@@ -4,9 +4,10 @@ Everything here is pure: what was measured comes in as cells, and nothing is rea
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import Protocol, TypeVar
 
 LATENCY_HELD_MS = 50.0
 """A rate is held while the p99 of token latency stays below this..."""
@@ -16,6 +17,9 @@ MEASURING_SIDE_FULL = 0.97
 ROUTER_FULL = 0.95
 """Where the cores of the measuring side are busy to the one share, and the router's core is not to the other, it is the
 measuring side that limits a figure."""
+
+DISTURBED = 0.03
+"""Share of the cores from which on what others take shows in figures."""
 
 Figures = dict[str, float | None]
 
@@ -144,6 +148,31 @@ def _highest_held(target: str, round_number: int, probes: Sequence[Cell]) -> Cel
     limited = above is None or limited_by_measuring(above.figures)
     figures: Figures = {**best.figures, "held_per_second": float(best.case), "limited": float(limited)}
     return Cell("held", "held", target, round_number, figures)
+
+
+class Shared(Protocol):
+    """Something measured on cores of which others may take a share."""
+
+    @property
+    def others_share(self) -> float:
+        """What others took of the cores."""
+
+
+Measurement = TypeVar("Measurement", bound=Shared)
+
+
+def least_disturbed(measure: Callable[[], Measurement], settle: Callable[[], None], patience: int) -> Measurement:
+    """Measure, and where others disturbed that, settle and measure again, so many times at most.
+
+    Returned is the least disturbed measurement, whatever its figures.
+    """
+    best = measure()
+    for _ in range(patience):
+        if best.others_share <= DISTURBED:
+            break
+        settle()
+        best = min(best, measure(), key=lambda each: each.others_share)
+    return best
 
 
 Buckets = Mapping[float, float]

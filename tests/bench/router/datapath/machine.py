@@ -28,6 +28,11 @@ class Placement:
         """Cores of pods and load source."""
         return self.pods | self.load
 
+    @property
+    def all(self) -> frozenset[int]:
+        """Cores of everything."""
+        return self.router | self.measuring
+
 
 def place(cores: Sequence[int], *, router_cores: int = 1) -> Placement:
     """Give the router the first cores, and pods and load source those after it: one each, or one for both.
@@ -87,6 +92,13 @@ def busy_share(cores: Sequence[int], seconds: float = 1.0) -> float:
     before = core_times(watched)
     time.sleep(seconds)
     return (core_times(watched).busy_seconds - before.busy_seconds) / seconds / len(watched)
+
+
+def wait_until_quiet(cores: Sequence[int], share: float, seconds: float) -> None:
+    """Wait until cores are less busy than a share, for so many seconds at most."""
+    deadline = time.monotonic() + seconds
+    while busy_share(cores) > share and time.monotonic() < deadline:
+        pass
 
 
 def raise_open_files() -> int:

@@ -78,6 +78,7 @@ class Pods:
             self._process = subprocess.Popen(
                 [program, str(count)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
             )
+        self.pid = self._process.pid
         self.ports: tuple[int, ...] = tuple(self._answer()["ports"])
 
     def pace(self, tokens_per_second: float, *, bursts: bool = False) -> None:
@@ -134,6 +135,7 @@ class Load:
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
+        self.pid = process.pid
 
     def wait_for(self, event: str) -> dict[str, Any]:
         """Wait for its next event, which must be this one, and return what it says."""

@@ -3,15 +3,13 @@
 from collections.abc import Iterable
 
 from datapath.comparison import differences, ratios
-from datapath.figures import LATENCY_HELD_MS, SHARE_HELD, Measured, with_highest_held
+from datapath.figures import DISTURBED, LATENCY_HELD_MS, SHARE_HELD, Measured, spread, with_highest_held
 from datapath.results import Results
 from datapath.scenarios import FORMS, PROMPT_BYTES
 from datapath.tables import Table, of_measuring_side, of_scenarios
 from datapath.targets import DIRECT, REFERENCE
 from datapath.window import POD_COUNT
 
-QUIET = 0.05
-"""Share of the cores that others may take before a reader must know."""
 ONLY_ONE_ROUND = (
     "\n**One round: a first impression, not a result.** Figures of one round can be off by tens of percent.\n"
 )
@@ -53,9 +51,9 @@ make bench                                                    # all of it; says 
 ```
 
 Measured on {results.date} with `{results.command}`, form `{results.form}`, {rounds}, commit `{results.commit[:12]}`{tree}.
-{ONLY_ONE_ROUND if results.rounds == 1 else ""}{_disturbed(results.busy_before)}
+{ONLY_ONE_ROUND if results.rounds == 1 else ""}{_disturbed(results)}
 The machine: {kind} with {machine["cores"]} cores, {machine["cpu"]}, {machine["memory_gib"]} GiB, Linux {machine["kernel"]}, Python {machine["python"]}.
-The router had {results.placement["router"]} to itself, the mock pods {results.placement["pods"]}, the load source {results.placement["load"]}.
+The router ran on {results.placement["router"]}, the mock pods on {results.placement["pods"]}, the load source on {results.placement["load"]}.
 
 | target | version | what | command |
 |---|---|---|---|
@@ -65,11 +63,13 @@ The router had {results.placement["router"]} to itself, the mock pods {results.p
 {_list("Gave no figures, or not all:", results.failures)}"""
 
 
-def _disturbed(busy_before: float) -> str:
-    if busy_before < QUIET:
+def _disturbed(results: Results) -> str:
+    shares = spread(cell.figures.get("others_share") for cell in results.cells)
+    if shares is None or shares.median <= DISTURBED:
         return ""
     return (
-        f"\n**The machine was not quiet**: others had its cores {busy_before:.0%} busy before anything was started.\n"
+        f"\n**The machine was not quiet**: others took {shares.median:.0%} of the cores in the median measurement. These figures say"
+        " little\nabout any router.\n"
     )
 
 
@@ -104,8 +104,9 @@ divided was measured within minutes.
 ### Does the measuring side limit?
 
 `{DIRECT}` is its ceiling. Beside it, for every window: how busy its cores were, and how late tokens left the pods against their schedule. Where
-its cores are full and the router's is not, a figure has `>=`. The table also shows what others took of the router's core: where that is
-not about 0, the machine was not quiet, and that round is worse than it should be.
+its cores are full and the router's is not, a figure has `>=`. The table also shows what others took of all these cores: other processes, and
+the host's other machines. A window in which that was more than {DISTURBED:.0%} is measured again when they have become quiet, {_times(results.patience)};
+kept is the one with the least of it, whatever its figures.
 """
 
 
@@ -119,8 +120,12 @@ def _caveats() -> str:
 * The rate that is held moves in steps, and p99 at the step above is far beyond the limit.
 * {REFERENCE} and sglang-router run a Python process around their Rust code: it is in their idle memory.
 
-All figures, cell by cell and round by round, are in [`docs/results/router-data-path.json`](results/router-data-path.json). No round was left out.
+All figures, cell by cell and round by round, are in [`docs/results/router-data-path.json`](results/router-data-path.json). No round is left out.
 """
+
+
+def _times(count: int) -> str:
+    return f"{count} times at most" if count else "but not in this run"
 
 
 def _step(rates: tuple[int, ...]) -> int:

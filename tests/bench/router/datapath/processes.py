@@ -32,6 +32,12 @@ def _stat(pid: int) -> list[str]:
         return []
 
 
+def cpu_seconds(pid: int) -> float:
+    """Return the processor time that a process has taken, user and system; 0 where it is gone."""
+    fields = _stat(pid)
+    return (int(fields[_USER]) + int(fields[_SYSTEM])) / _TICKS_PER_SECOND if fields else 0.0
+
+
 class Group:
     """A process in a session of its own, with everything that it starts."""
 
@@ -55,8 +61,7 @@ class Group:
 
     def cpu_seconds(self) -> float:
         """Return the processor time that all of them have taken."""
-        stats = [fields for pid in self.pids() if (fields := _stat(pid))]
-        return sum(int(fields[_USER]) + int(fields[_SYSTEM]) for fields in stats) / _TICKS_PER_SECOND
+        return sum(map(cpu_seconds, self.pids()))
 
     def memory(self) -> Memory:
         """Return the memory that all of them hold."""

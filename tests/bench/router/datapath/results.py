@@ -30,13 +30,13 @@ class Results:
     command: str
     form: str
     rounds: int
+    patience: int
+    """How often a disturbed window was measured again."""
     commit: str
     uncommitted: bool
     """Whether the router or this benchmark had changes that the commit does not have."""
     date: str
     machine: Mapping[str, str | int]
-    busy_before: float
-    """Share of all cores that others took before anything was started; large where the machine was not quiet."""
     placement: Mapping[str, str]
     targets: Mapping[str, TargetFacts]
     left_out: Mapping[str, str]

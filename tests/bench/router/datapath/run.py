@@ -78,6 +78,6 @@ class Bench:
     def _cells(self, step: Step, folder: Path) -> Iterator[Cell]:
         placement = place(self.cores, router_cores=step.scenario.router_cores)
         target = None if step.target == DIRECT else self.targets[step.target]
-        with running(target, self.tools, placement, folder) as router:
+        with running(target, self.tools, placement, folder, self.form.patience) as router:
             for case, figures in step.scenario.measure(router, self.form):
                 yield Cell(step.scenario.name, case, step.target, step.round, figures)

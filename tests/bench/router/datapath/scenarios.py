@@ -22,6 +22,8 @@ class Form:
 
     name: str
     rounds: int
+    patience: int
+    """How often a window that others disturbed is measured again."""
     warmup_seconds: float
     requests_seconds: float
     connections: tuple[int, ...]
@@ -43,6 +45,7 @@ class Form:
 FULL = Form(
     name="full",
     rounds=7,
+    patience=2,
     warmup_seconds=1.0,
     requests_seconds=3.0,
     connections=(1, 32, 128),
@@ -58,6 +61,7 @@ FULL = Form(
 QUICK = Form(
     name="quick",
     rounds=1,
+    patience=0,
     warmup_seconds=0.4,
     requests_seconds=1.0,
     connections=(1, 32, 128),
@@ -74,6 +78,7 @@ QUICK = Form(
 SHORT = Form(
     name="short",
     rounds=1,
+    patience=0,
     warmup_seconds=0.1,
     requests_seconds=0.3,
     connections=(2,),

@@ -94,8 +94,7 @@ def of_measuring_side(measured: Measured) -> Table:
     columns = (
         Column("measuring cores %", "measuring_share", 0, 100),
         Column("tokens late p99 ms", "pods_late_p99_ms", 2),
-        Column("others on the router's core %", "others_share", 0, 100),
-        Column("stolen %", "stolen_share", 0, 100),
+        Column("others on these cores and the router's %", "others_share", 0, 100),
     )
     rows = []
     for scenario in OF_SCENARIOS:

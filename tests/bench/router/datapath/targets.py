@@ -205,8 +205,10 @@ def routers(peers: Path, extra: Sequence[str] = ()) -> dict[str, Target]:
     args = tuple(extra)
     found: list[Target] = [
         Fairlead("fairlead", "this repository, shipped defaults: metrics, timeouts, limits, retries", extra=args),
-        Fairlead("fairlead-keys", "the same with API keys, as production has it", wants_key=True, extra=args),
-        Fairlead("fairlead-2-workers", "the same as fairlead, in two processes", workers=2, extra=args),
+        Fairlead(
+            "fairlead-keys", "this repository, the same with API keys, as production has it", wants_key=True, extra=args
+        ),
+        Fairlead("fairlead-2-workers", "this repository, shipped defaults, two processes", workers=2, extra=args),
         Package("vllm-router", "vLLM's router, in Rust, from PyPI", _vllm_router, peers),
         Package("sglang-router", "SGLang's router, in Rust, from PyPI", _sglang_router, peers),
         Nginx(),

@@ -10,15 +10,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from datapath.figures import Buckets, Figures, buckets, quantile_between
-from datapath.machine import CoreTimes, Placement, core_times
-from datapath.native import LoadPlan, Pods, PodStats, Tools, load
-from datapath.processes import Group
+from datapath.figures import DISTURBED, Buckets, Figures, buckets, least_disturbed, quantile_between
+from datapath.machine import CoreTimes, Placement, core_times, wait_until_quiet
+from datapath.native import Load, LoadPlan, Pods, PodStats, Tools, load
+from datapath.processes import Group, cpu_seconds
 from datapath.targets import KEY, Site, Target, UnavailableError
 
 POD_COUNT = 8
 START_SECONDS = 60.0
 SETTLE_SECONDS = 10.0
+QUIET_SECONDS = 30.0
+"""How long to wait for others to become quiet."""
 _LAG = "fairlead_router_loop_lag_seconds"
 
 
@@ -28,8 +30,11 @@ class Moment:
 
     router_cpu_seconds: float | None
     """None where there is no router."""
-    router_cores: CoreTimes
+    measuring_cpu_seconds: float
+    """Of pods and load source."""
     measuring_cores: CoreTimes
+    all_cores: CoreTimes
+    """Those of the router, of the pods and of the load source."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,24 +66,26 @@ class Window:
         return None if taken is None or not count else taken / count
 
     @property
+    def others_share(self) -> float:
+        """Share of the cores that neither router nor measuring side took, but other processes and other machines."""
+        begin, end = self.begin.all_cores, self.end.all_cores
+        taken = end.busy_seconds - begin.busy_seconds + end.stolen_seconds - begin.stolen_seconds
+        ours = self.end.measuring_cpu_seconds - self.begin.measuring_cpu_seconds + (self.router_cpu_seconds or 0.0)
+        return max(0.0, taken - ours) / self.seconds / len(self.placement.all)
+
+    @property
     def errors(self) -> int:
         """Requests that went wrong, since the load began."""
         return sum(self.load["errors"].values())
 
     def common(self) -> Figures:
         """Return the figures that every case has: how far the two sides were from full, and what disturbed them."""
-        router_cores, measuring_cores = len(self.placement.router), len(self.placement.measuring)
-        router_busy = self.end.router_cores.busy_seconds - self.begin.router_cores.busy_seconds
-        measuring_busy = self.end.measuring_cores.busy_seconds - self.begin.measuring_cores.busy_seconds
-        stolen = self.end.router_cores.stolen_seconds - self.begin.router_cores.stolen_seconds
-        others_seconds = max(0.0, router_busy - (self.router_cpu_seconds or 0.0))
-        apart = not self.placement.router & self.placement.measuring
+        measuring = self.end.measuring_cores.busy_seconds - self.begin.measuring_cores.busy_seconds
         return {
             "errors": float(self.errors),
             "router_share": None if self.router_cpu_seconds is None else self.router_cpu_seconds / self.seconds,
-            "measuring_share": measuring_busy / self.seconds / measuring_cores,
-            "others_share": others_seconds / self.seconds / router_cores if apart else None,
-            "stolen_share": stolen / self.seconds / router_cores,
+            "measuring_share": measuring / self.seconds / len(self.placement.measuring),
+            "others_share": self.others_share,
             "pods_late_p99_ms": self.pods.late_p99_ms,
             "lag_p99_ms": None if self.lag_p99_seconds is None else self.lag_p99_seconds * 1e3,
         }
@@ -96,11 +103,17 @@ class Running:
     group: Group | None = None
     admin_port: int | None = None
     folder: Path = field(default_factory=Path)
+    patience: int = 0
+    """How often a disturbed window is measured again."""
 
-    def moment(self) -> Moment:
+    def moment(self, load_source: Load) -> Moment:
         """Read the counters."""
-        router, measuring = core_times(self.placement.router), core_times(self.placement.measuring)
-        return Moment(self.group.cpu_seconds() if self.group else None, router, measuring)
+        return Moment(
+            self.group.cpu_seconds() if self.group else None,
+            cpu_seconds(self.pods.pid) + cpu_seconds(load_source.pid),
+            core_times(self.placement.measuring),
+            core_times(self.placement.all),
+        )
 
     def lag(self) -> Buckets:
         """Ask the router for the lag of its event loop; outside the window, because answering costs it time."""
@@ -118,10 +131,10 @@ class Running:
         lag = self.lag()
         with load(self.tools.load, plan, self.ports, self.placement.load) as running:
             running.wait_for("begin")
-            begin = self.moment()
+            begin = self.moment(running)
             self.pods.stats()
             running.wait_for("end")
-            end, pods = self.moment(), self.pods.stats()
+            end, pods = self.moment(running), self.pods.stats()
             lag_p99_seconds = quantile_between(lag, self.lag(), 0.99)
             yield Window(running.wait_for("result"), pods, begin, end, self.placement, lag_p99_seconds)
         deadline = time.monotonic() + SETTLE_SECONDS
@@ -129,13 +142,20 @@ class Running:
             time.sleep(0.02)
 
     def measure(self, plan: LoadPlan) -> Window:
-        """Load the router for one window, and no longer."""
-        with self.under(plan) as window:
-            return window
+        """Load the router for one window, and no longer; again where others disturbed it and this run has patience."""
+
+        def once() -> Window:
+            with self.under(plan) as window:
+                return window
+
+        cores = sorted(self.placement.all)
+        return least_disturbed(once, lambda: wait_until_quiet(cores, DISTURBED, QUIET_SECONDS), self.patience)
 
 
 @contextmanager
-def running(target: Target | None, tools: Tools, placement: Placement, folder: Path) -> Iterator[Running]:
+def running(
+    target: Target | None, tools: Tools, placement: Placement, folder: Path, patience: int = 0
+) -> Iterator[Running]:
     """Start pods and a router in front of them, wait until it reaches every pod, and stop all of it at the end.
 
     Raises
@@ -148,7 +168,7 @@ def running(target: Target | None, tools: Tools, placement: Placement, folder: P
         pods = Pods(tools.pods, POD_COUNT, placement.pods)
         stack.callback(pods.stop)
         if target is None:
-            yield Running(tools, placement, pods, pods.ports, folder=folder)
+            yield Running(tools, placement, pods, pods.ports, folder=folder, patience=patience)
             return
         home = folder / target.name
         home.mkdir(parents=True, exist_ok=True)
@@ -158,7 +178,8 @@ def running(target: Target | None, tools: Tools, placement: Placement, folder: P
         _wait_until_ready(group, port, pods)
         if target.wants_key and (status := ask(port, None)) != http.client.UNAUTHORIZED:
             raise UnavailableError(f"a request without a key got {status}, not 401: keys are not looked at")
-        yield Running(tools, placement, pods, (port,), group, admin_port if target.tells_lag else None, folder)
+        lag_port = admin_port if target.tells_lag else None
+        yield Running(tools, placement, pods, (port,), group, lag_port, folder, patience)
 
 
 def free_ports(count: int) -> list[int]:
