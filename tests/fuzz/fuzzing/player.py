@@ -4,8 +4,10 @@ import asyncio
 import contextlib
 import gc
 import logging
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, Final
 from unittest import mock
 
@@ -105,10 +107,12 @@ def player() -> Iterator[Player]:
         mock.patch.object(deadlines, "SWEEP_SECONDS", SWEEP_SECONDS),
         mock.patch.object(models, "ASK_SECONDS", ASK_SECONDS),
         _noted(faults),
+        Path(os.devnull).open("w") as nowhere,
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
         playing = Player(runner, faults)
-        playing.open()
+        with contextlib.redirect_stdout(nowhere):  # for the access logs, which take it now
+            playing.open()
         try:
             yield playing
         finally:

@@ -13,7 +13,7 @@ from typing import Final, Self
 
 from wire import Answer
 
-from fairlead_router.config import Breaker, Limits, Retries, RouterConfig, Timeouts
+from fairlead_router.config import AccessLog, Breaker, Limits, Retries, RouterConfig, Timeouts
 from fairlead_router.contract import EndpointState
 from fairlead_router.data_path import DataPath
 from fairlead_router.decisions.types import EndpointView
@@ -41,6 +41,7 @@ CONFIG: Final = RouterConfig(
     retries=Retries(budget=1.0, backoff="1ms"),
     breaker=Breaker(failures=1000),
     passthrough=True,
+    access_log=AccessLog(),
 )
 _WITHOUT_KEY: Final = frozenset({400, 401, 404, 405, 408, 413, 431, 501, 503})
 _PROBES: Final = (b'"status":"ok"', b'"ready":true')
