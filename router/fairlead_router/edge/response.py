@@ -7,12 +7,10 @@ from http import HTTPStatus
 from typing import Protocol
 
 from fairlead_router.errors import ErrorShape, RequestError
+from fairlead_router.http1.chunks import LAST_CHUNK, chunk
 
 _LINES = {status.value: b"HTTP/1.1 %d %b\r\n" % (status.value, status.phrase.encode()) for status in HTTPStatus}
 _WITHOUT_BODY = frozenset({204, 304})
-LAST_CHUNK = b"0\r\n\r\n"
-_SIZE_LINES = tuple(b"%x\r\n" % size for size in range(4096))
-"""How chunks begin: nearly all are this small, and to write a number costs more than to look it up."""
 
 
 class Sink(Protocol):
@@ -25,12 +23,6 @@ class Sink(Protocol):
     def break_off(self) -> None:
         """Break the connection, so that the client cannot take a part of the answer for the whole."""
         ...
-
-
-def chunk(data: bytes) -> bytes:
-    """Frame data, which must not be empty, as a chunk."""
-    size = len(data)
-    return b"".join((_SIZE_LINES[size] if size < 4096 else b"%x\r\n" % size, data, b"\r\n"))
 
 
 class _Date:
@@ -138,6 +130,16 @@ class Response:
             self._send(head + self._framed(data))
         elif head:
             self._send(head)
+
+    @property
+    def takes_chunks(self) -> bool:
+        """Whether `write_chunk` may be called: the body is framed by chunks, and has begun."""
+        return self._chunked and not self._head
+
+    def write_chunk(self, whole: bytes, size: int) -> None:
+        """Send `size` bytes of the body that are framed as a chunk already."""
+        self.sent_bytes += size
+        self._send(whole)
 
     def end(self, data: bytes = b"") -> None:
         """Send the last bytes of the body, and end the answer.

@@ -47,6 +47,7 @@ class AnswerParser:
         "_parser",
         "_until_eof",
         "_wanted",
+        "between_chunks",
         "keep_alive",
     )
 
@@ -61,6 +62,8 @@ class AnswerParser:
         self._wanted = False
         self.keep_alive = False
         """Whether the connection may carry another request after the last answer."""
+        self.between_chunks = False
+        """The last read ended with a chunk that was not the body's last: another may be taken past this parser."""
 
     def expect(self) -> None:
         """Allow one answer: a request has been sent."""
@@ -71,6 +74,7 @@ class AnswerParser:
         """Take the bytes of one read, body bytes joined; an `HttpError` is the last event of the connection."""
         events: list[AnswerEvent] = []
         self._events = events
+        self.between_chunks = False
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserCallbackError as wrapped:
@@ -83,6 +87,8 @@ class AnswerParser:
             events.append(HttpError(str(error)))
         except httptools.HttpParserUpgrade:
             events.append(HttpError("the engine changes the protocol, which nobody asked for"))
+        if self.between_chunks and data[-1:] != b"\n":  # the next chunk has begun, with a part of its size
+            self.between_chunks = False
         if events:
             self._fruitless_bytes = 0
         else:
@@ -142,11 +148,17 @@ class AnswerParser:
     def on_body(self, data: bytes) -> None:
         self._events.append(data)
 
+    def on_chunk_header(self) -> None:
+        self.between_chunks = False
+
+    def on_chunk_complete(self) -> None:
+        self.between_chunks = True
+
     def on_message_complete(self) -> None:
         if self._interim:
             return
         self.keep_alive = self._parser.should_keep_alive()  # later it is false, whatever the engine said
-        self._until_eof = self._wanted = False
+        self._until_eof = self._wanted = self.between_chunks = False
         self._in_head = True
         self._events.append(END)
 

@@ -7,6 +7,7 @@ from fairlead_router.contract import Reason
 from fairlead_router.edge.response import Response
 from fairlead_router.errors import RequestError
 from fairlead_router.http1.answers import AnswerHead
+from fairlead_router.http1.chunks import data_at
 from fairlead_router.relay.dialects import Dialect
 from fairlead_router.relay.sse import SseObserver
 from fairlead_router.relay.usage import MAX_READ_BYTES, Usage, usage_in
@@ -21,8 +22,8 @@ Headers = Sequence[tuple[bytes, bytes]]
 class TokenClock(Protocol):
     """Is told when chunks that carry tokens arrive."""
 
-    def tokens(self, chunks: int) -> None:
-        """Note `chunks` that arrived now and together; at least one."""
+    def tokens(self, chunks: int) -> float:
+        """Note `chunks` that arrived now and together, at least one; returns the time."""
         ...
 
 
@@ -32,6 +33,11 @@ class Relayed(Protocol):
     @property
     def usage(self) -> Usage | None:
         """Token counts that the engine reported, once it has."""
+        ...
+
+    @property
+    def heard_at(self) -> float:
+        """Seconds of the clock when the last token came past `data`; 0 before."""
         ...
 
     def data(self, data: bytes) -> None:
@@ -63,7 +69,7 @@ def is_stream(head: AnswerHead) -> bool:
 class Stream:
     """A stream of server-sent events: relayed event by event."""
 
-    __slots__ = ("_clock", "_errors", "_headers", "_observer", "_response", "_status")
+    __slots__ = ("_clock", "_errors", "_headers", "_observer", "_response", "_status", "heard_at")
 
     def __init__(
         self, head: AnswerHead, response: Response, headers: Headers, dialect: Dialect, clock: TokenClock
@@ -74,11 +80,25 @@ class Stream:
         self._errors = dialect.errors
         self._clock = clock
         self._observer = SseObserver(dialect)
+        self.heard_at = 0.0
 
     @property
     def usage(self) -> Usage | None:
         """The last usage that the engine reported."""
         return self._observer.usage
+
+    def chunk(self, read: bytes) -> bool:
+        """Relay a read that has begun between two chunks, if it is one chunk with one more token; else leave it.
+
+        That is what nearly every read is. It is passed on as it is: taken out of its frame it would get the same one.
+        """
+        at = data_at(read)
+        size = len(read) - at - 2
+        if not at or self._observer.repeats_until(read, at) != at + size or not self._response.takes_chunks:
+            return False
+        self.heard_at = self._clock.tokens(1)
+        self._response.write_chunk(read, size)
+        return True
 
     def data(self, data: bytes) -> None:
         """Relay whole events, as `Relayed.data` promises."""
@@ -116,6 +136,7 @@ class Stream:
 class Whole:
     """An answer that is not streamed, or an error: relayed as it comes."""
 
+    heard_at = 0.0
     __slots__ = ("_headers", "_length", "_response", "_seen", "_seen_bytes", "_status", "usage")
 
     def __init__(self, head: AnswerHead, response: Response, headers: Headers) -> None:

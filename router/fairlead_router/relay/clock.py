@@ -19,15 +19,16 @@ class StreamClock:
         self._trace = trace
         self._begun = False
 
-    def tokens(self, chunks: int) -> None:
-        """Note `chunks` that arrived now and together."""
+    def tokens(self, chunks: int) -> float:
+        """Note `chunks` that arrived now and together; returns the time."""
         now, ticket = self._clock(), self._ticket
         if self._begun:
             self._meters.gap(ticket.further_tokens(chunks, now), chunks)
-            return
+            return now
         self._begun = True
         self._meters.first(ticket.first_token(now))
         self._first_byte(ticket)
         self._trace.first_token()
         if chunks > 1:
             self._meters.gap(ticket.further_tokens(chunks - 1, now), chunks - 1)
+        return now

@@ -8,6 +8,7 @@ still be answered with a proper status. After that a failure ends a stream with 
 with a connection that breaks: a client must never take a part for the whole.
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from fairlead_router.contract import Header, Reason
@@ -41,12 +42,16 @@ _PLACED: Final = (Header.REASON.encode(), Reason.PLACED.encode())
 _ENGINE_ERROR: Final = (Header.REASON.encode(), Reason.ENGINE_ERROR.encode())
 
 
+def _not_a_stream(_read: bytes) -> bool:
+    return False
+
+
 class Exchange:
     """Carries out one request; when it is `over`, its answer has ended and its place is given back."""
 
     __slots__ = (
-        "_outbound", "_paused", "_relayed", "_silence", "_silence_reason", "_time", "_total_at", "admitted", "attempts",
-        "deadline", "over", "request", "response", "services", "status", "trace",
+        "_heard_at", "_outbound", "_paused", "_relayed", "_silence", "_silence_reason", "_total_at", "admitted",
+        "answer_chunk", "attempts", "deadline", "over", "request", "response", "services", "status", "trace",
     )  # fmt: skip
 
     def __init__(self, admitted: "Admitted", request: RequestView, outbound: Outbound, trace: Trace) -> None:
@@ -62,11 +67,13 @@ class Exchange:
         self.status = 0
         """The engine's; 0 before it has answered."""
         self._paused = False
-        self._time = services.loop.time
-        self._total_at = self._time() + services.router.limits.total
+        self.answer_chunk: Callable[[bytes], bool] = _not_a_stream
+        self._heard_at = services.loop.time()
+        self._total_at = self._heard_at + services.router.limits.total
         self._silence = services.router.limits.total
         self._silence_reason = Reason.TOTAL_TIMEOUT
         self.deadline = self._total_at
+        """Not later than when to act: `expired` looks at when the engine was last heard, which is noted for nothing."""
         self.over = False
 
     @property
@@ -84,12 +91,12 @@ class Exchange:
     def sending(self) -> None:
         """Wait for the engine's first byte from now on, unless that comes after the answer's last token."""
         if self.request.streamed:
-            self._limit_silence(self.services.router.limits.first_byte, Reason.FIRST_BYTE_TIMEOUT)
+            self._silence, self._silence_reason = self.services.router.limits.first_byte, Reason.FIRST_BYTE_TIMEOUT
+            self._wait()
 
     def pause(self) -> None:
         """Read no more of the answer: the client takes none. That is not the engine's silence."""
         self._paused = True
-        self.deadline = self._total_at
         if self.attempts.connection is not None:
             self.attempts.connection.pause()
 
@@ -109,7 +116,9 @@ class Exchange:
     @guarded
     def expired(self, now: float) -> None:
         """End a request that takes too long."""
-        self.interrupt(Reason.TOTAL_TIMEOUT if now >= self._total_at else self._silence_reason)
+        self.deadline = self._due()
+        if now >= self.deadline:
+            self.interrupt(Reason.TOTAL_TIMEOUT if now >= self._total_at else self._silence_reason)
 
     def interrupt(self, reason: Reason) -> None:
         """End the request for a reason that is not its engine's."""
@@ -151,7 +160,9 @@ class Exchange:
         placed = _PLACED if head.status < 300 else _ENGINE_ERROR
         headers = [*to_client(head.headers, head.first), *self.identity(), placed]
         if is_stream(head):
-            self._relayed = Stream(head, self.response, headers, self.admitted.route.dialect, self._stream_clock())
+            dialect, clock = self.admitted.route.dialect, self._stream_clock()
+            self._relayed = stream = Stream(head, self.response, headers, dialect, clock)
+            self.answer_chunk = stream.chunk
         else:
             self._relayed = Whole(head, self.response, headers)
 
@@ -159,12 +170,12 @@ class Exchange:
         relayed = self._relayed
         if relayed is None:
             raise AssertionError("a body without a head")
+        self._heard_at = self.services.deadlines.now
         if self._silence_reason is not Reason.INTER_TOKEN_TIMEOUT:
             # The clock of the sweep is up to a sweep behind.
             self._silence = self.services.router.limits.inter_token + SWEEP_SECONDS
             self._silence_reason = Reason.INTER_TOKEN_TIMEOUT
-        if not self._paused:
-            self.deadline = min(self._total_at, self.services.deadlines.now + self._silence)
+            self.deadline = self._due()
         try:
             relayed.data(data)
         except EventTooLargeError as error:
@@ -210,14 +221,17 @@ class Exchange:
 
     # Time, and the end.
 
-    def _limit_silence(self, seconds: float, reason: Reason) -> None:
-        self._silence, self._silence_reason = seconds, reason
-        self._wait()
-
     def _wait(self) -> None:
         """Wait for the engine from now on."""
-        if not self._paused:
-            self.deadline = min(self._total_at, self._time() + self._silence)
+        self._heard_at = self.services.loop.time()
+        self.deadline = self._due()
+
+    def _due(self) -> float:
+        """Return when the request has taken too long, unless the engine is heard before."""
+        if self._paused:
+            return self._total_at
+        heard_at = max(self._heard_at, self._relayed.heard_at) if self._relayed else self._heard_at
+        return min(self._total_at, heard_at + self._silence)
 
     def _finish(self, reason: Reason) -> None:
         self.over = True

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from fairlead_router.edge.response import LAST_CHUNK, chunk
+from fairlead_router.http1.chunks import LAST_CHUNK, chunk
 from fairlead_router.upstream.connection import AnswerReceiver, EngineConnection
 
 _ONE_WRITE_BYTES: Final = 64 * 1024

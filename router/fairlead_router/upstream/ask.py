@@ -64,6 +64,9 @@ class _Collector:
     def answer_head(self, head: AnswerHead) -> None:
         self._status = head.status
 
+    def answer_chunk(self, _read: bytes) -> bool:
+        return False
+
     def answer_data(self, data: bytes) -> None:
         self._body += data
         if len(self._body) > MAX_ANSWER_BYTES:

@@ -20,6 +20,7 @@ class AnswerReceiver(Protocol):
     """Receives one answer: a head, any pieces of a body, then its end or its loss."""
 
     def answer_head(self, head: AnswerHead) -> None: ...
+    def answer_chunk(self, read: bytes) -> bool: ...  # whether it has taken a read that begins between two chunks
     def answer_data(self, data: bytes) -> None: ...
     def answer_end(self) -> None: ...
     def answer_lost(self, error: UpstreamError) -> None: ...
@@ -117,7 +118,11 @@ class EngineConnection(asyncio.Protocol):
             self._transport.abort()  # nobody asked
             return
         self._heard = True
-        self._tell(self._parser.feed(data), receiver)
+        try:
+            if not (self._parser.between_chunks and receiver.answer_chunk(data)):
+                self._tell(self._parser.feed(data), receiver)
+        except Exception:
+            _fault_of(receiver)
 
     def eof_received(self) -> bool:
         return False
@@ -126,8 +131,12 @@ class EngineConnection(asyncio.Protocol):
         receiver, self._receiver = self._receiver, None
         self._owner.lost(self)
         self._parser.close()
-        if receiver is not None:
+        if receiver is None:
+            return
+        try:
             self._tell([self._loss(exc)], receiver)
+        except Exception:
+            _fault_of(receiver)
 
     def pause_writing(self) -> None:
         if self._receiver is not None:
@@ -138,24 +147,20 @@ class EngineConnection(asyncio.Protocol):
             self._receiver.resume_sending()
 
     def _tell(self, events: Sequence[AnswerEvent | UpstreamError], receiver: AnswerReceiver) -> None:
-        """Tell the receiver what has happened; a fault of the router is the end of its one request."""
-        try:
-            for event in events:
-                if type(event) is bytes:
-                    receiver.answer_data(event)
-                elif type(event) is AnswerHead:
-                    receiver.answer_head(event)
-                elif event is END:
-                    self._release(clean=event is events[-1])
-                    receiver.answer_end()
-                    return
-                else:
-                    self._lose(event, receiver)
-                if self._receiver is not receiver:  # it has given the answer up
-                    return
-        except Exception:  # the guard of what engines do
-            logger.exception("fault while relaying an answer")
-            receiver.answer_fault()
+        """Tell the receiver what has happened."""
+        for event in events:
+            if type(event) is bytes:
+                receiver.answer_data(event)
+            elif type(event) is AnswerHead:
+                receiver.answer_head(event)
+            elif event is END:
+                self._release(clean=event is events[-1])
+                receiver.answer_end()
+                return
+            else:
+                self._lose(event, receiver)
+            if self._receiver is not receiver:  # it has given the answer up
+                return
 
     def _lose(self, event: object, receiver: AnswerReceiver) -> None:
         self.abandon()
@@ -184,3 +189,9 @@ class EngineConnection(asyncio.Protocol):
             self._owner.released(self)
         else:
             self._transport.abort()
+
+
+def _fault_of(receiver: AnswerReceiver) -> None:
+    """End the one request that a fault of the router was met in."""
+    logger.exception("fault while relaying an answer")
+    receiver.answer_fault()

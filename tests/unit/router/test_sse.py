@@ -174,20 +174,92 @@ chunks = st.fixed_dictionaries(
 )
 
 
-@given(chunks, st.sampled_from([(",", ":"), (", ", ": ")]))
-def test_a_glance_says_nothing_that_reading_would_not(chunk, separators):
-    data = json.dumps(chunk, separators=separators).encode()
-    glanced = CHAT.glance(data)
-    assert glanced is None or (glanced == CHAT.read(chunk) and not chunk.get("usage"))
+def other_texts(value: object, text: object) -> object:
+    """Return the same JSON with another string in place of what engines keep tokens in."""
+    if isinstance(value, list):
+        return [other_texts(each, text) for each in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: text if key in {"content", "text", "reasoning"} and isinstance(each, str) else other_texts(each, text)
+        for key, each in value.items()
+    }
+
+
+def said_by(observer: SseObserver) -> tuple[object, ...]:
+    return observer.complete, observer.failed, observer.usage
+
+
+@given(chunks, chunks, st.text(), st.booleans(), st.sampled_from([(",", ":"), (", ", ": ")]))
+def test_an_event_that_repeats_the_one_before_says_what_reading_it_would_say(first, other, text, similar, separators):
+    second = other_texts(first, text) if similar else other
+    events = [b"data: " + json.dumps(each, separators=separators).encode() + b"\n\n" for each in (first, second)]
+    observer, reader = SseObserver(CHAT), SseObserver(CHAT)
+    observer.feed(events[0])
+    if observer.repeats_until(events[1], 0) == len(events[1]):
+        before = said_by(observer)
+        assert reader.feed(events[1]) == (events[1], 1)
+        reader.feed(events[0])
+        assert said_by(reader) == before
 
 
 def test_a_chunk_that_is_cut_off_is_no_fault():
     assert observe([b'data: {"choices":[{"finish_reason":null,"delta":{"content":"\n\n'])[0] != [b""]
 
 
-def test_a_glance_is_enough_for_the_chunks_that_vllm_sends():
-    chunk = {"id": "c", "choices": [{"index": 0, "delta": {"content": " a"}, "logprobs": None, "finish_reason": None}]}
-    assert CHAT.glance(json.dumps(chunk, separators=(",", ":")).encode()) == 1
+VLLM = '{"id":"c","choices":[{"index":0,"delta":{"content":"%s"},"logprobs":null,"finish_reason":null}]}'
+COMPLETION = '{"id":"c","choices":[{"index":0,"text":"%s","logprobs":null,"finish_reason":null}],"usage":null}'
+REASONING = '{"choices":[{"delta":{"reasoning_content":"%s"},"finish_reason":null}]}'
+SPACED = '{"choices": [{"delta": {"content": "%s"}, "finish_reason": null}]}'
+MESSAGE = '{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"%s"}}'
+
+
+@pytest.mark.parametrize("form", [VLLM, COMPLETION, REASONING, SPACED])
+@pytest.mark.parametrize("text", [" b", r"\n", r"\"", r"\\", r"\u00e4", "ä", r"\"\"\""])
+def test_the_tokens_that_engines_send_are_recognised_without_being_read(form, text):
+    observer = SseObserver(CHAT)
+    observer.feed(b"data: %b\n\n" % (form % "a").encode())
+    event = b"data: %b\n\n" % (form % text).encode()
+    assert observer.repeats_until(event, 0) == len(event)
+
+
+def test_a_named_event_is_recognised_with_its_name():
+    observer = SseObserver(MESSAGES)
+    event = b"event: content_block_delta\ndata: %b\n\n" % (MESSAGE % "a").encode()
+    observer.feed(event)
+    assert observer.repeats_until(event, 0) == len(event)
+    assert not observer.repeats_until(event.removeprefix(b"event: content_block_delta\n"), 0)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        VLLM % "",  # no token
+        VLLM.replace("null}]", '"stop"}]') % "b",
+        VLLM.replace('"c"', '"d"') % "b",
+        VLLM % 'b","x":"y',
+        VLLM % "b\\",  # the quote behind it is a part of the text
+        VLLM % "b\n\ndata: [DONE]\n\n",
+    ],
+)
+def test_an_event_that_differs_in_more_than_its_text_is_read(event):
+    observer = SseObserver(CHAT)
+    observer.feed(b"data: %b\n\n" % (VLLM % "a").encode())
+    assert not observer.repeats_until(b"data: %b\n\n" % event.encode(), 0)
+
+
+def test_an_event_with_two_texts_is_an_example_of_nothing():
+    observer = SseObserver(CHAT)
+    event = delta(content="a", reasoning="b") + b"\n\n"
+    assert observer.feed(event) == (event, 1)
+    assert not observer.repeats_until(event, 0)
+
+
+def test_what_follows_half_an_event_is_no_event():
+    observer = SseObserver(CHAT)
+    event = b"data: %b\n\n" % (VLLM % "a").encode()
+    observer.feed(event + b"data: ")
+    assert not observer.repeats_until(event, 0)
 
 
 def named(kind: str, **fields: object) -> bytes:
