@@ -1,6 +1,6 @@
 """Measure how late the event loop is: how long something that is ready waits until its turn comes.
 
-Every 10 ms a timer is due, and how late it fires is what any other event would have waited that became due at that
+Every 25 ms a timer is due, and how late it fires is what any other event would have waited that became due at that
 moment: the rest of what the loop was doing then, and whatever came before it in the queue. A loop that is held up for
 longer misses timers; each of them is counted with what it would have waited, or else the worst moments would be the
 least counted. So a share of the observations is a share of time.
@@ -14,9 +14,9 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-INTERVAL_SECONDS: Final = 0.01
+INTERVAL_SECONDS: Final = 0.025
 _MOST_MISSED: Final = 1000
-"""Timers counted at once: ten seconds of them. A machine that slept for hours was not late that often."""
+"""Timers counted at once: 25 seconds of them. A machine that slept for hours was not late that often."""
 
 
 class LagMeter:

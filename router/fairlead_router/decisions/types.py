@@ -64,10 +64,14 @@ class Ticket:
     Times are in seconds since the request arrived.
     """
 
-    __slots__ = ("account", "endpoint", "last_token", "open", "request", "token_chunks", "trial", "ttft", "worst_tbt")
+    __slots__ = (
+        "_arrived_at", "account", "endpoint", "last_token", "open", "request", "token_chunks", "trial", "ttft",
+        "worst_tbt",
+    )  # fmt: skip
 
     def __init__(self, request: RequestView, account: "Account", *, trial: bool) -> None:
         self.request = request
+        self._arrived_at = request.arrived_at
         self.endpoint = account.endpoint
         """As it was when the request was placed."""
         self.account = account
@@ -91,7 +95,7 @@ class Ticket:
         """
         if not self.open:
             raise self.ended_already()
-        self.ttft = self.last_token = now - self.request.arrived_at
+        self.ttft = self.last_token = now - self._arrived_at
         self.token_chunks = 1
         return self.ttft
 
@@ -106,7 +110,7 @@ class Ticket:
         """
         if not self.open:
             raise self.ended_already()
-        since_arrival = now - self.request.arrived_at
+        since_arrival = now - self._arrived_at
         gap = since_arrival - self.last_token
         self.last_token = since_arrival
         self.token_chunks += chunks

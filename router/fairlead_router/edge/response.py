@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import Protocol
 
 from fairlead_router.errors import ErrorShape, RequestError
-from fairlead_router.http1.chunks import LAST_CHUNK, chunk
+from fairlead_router.http1.chunks import LAST_CHUNK, SMALL_DATA_AT, chunk
 
 _LINES = {status.value: b"HTTP/1.1 %d %b\r\n" % (status.value, status.phrase.encode()) for status in HTTPStatus}
 _WITHOUT_BODY = frozenset({204, 304})
@@ -136,10 +136,11 @@ class Response:
         """Whether `write_chunk` may be called: the body is framed by chunks, and has begun."""
         return self._chunked and not self._head
 
-    def write_chunk(self, whole: bytes, size: int) -> None:
-        """Send `size` bytes of the body that are framed as a chunk already."""
-        self.sent_bytes += size
-        self._send(whole)
+    def write_chunk(self, small: bytes) -> None:
+        """Send bytes of the body that are framed already, as a small chunk."""
+        length = len(small)
+        self._send(small)
+        self.sent_bytes += length - 2 - SMALL_DATA_AT[length]
 
     def end(self, data: bytes = b"") -> None:
         """Send the last bytes of the body, and end the answer.

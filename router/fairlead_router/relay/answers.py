@@ -7,7 +7,6 @@ from fairlead_router.contract import Reason
 from fairlead_router.edge.response import Response
 from fairlead_router.errors import RequestError
 from fairlead_router.http1.answers import AnswerHead
-from fairlead_router.http1.chunks import data_at
 from fairlead_router.relay.dialects import Dialect
 from fairlead_router.relay.sse import SseObserver
 from fairlead_router.relay.usage import MAX_READ_BYTES, Usage, usage_in
@@ -69,7 +68,7 @@ def is_stream(head: AnswerHead) -> bool:
 class Stream:
     """A stream of server-sent events: relayed event by event."""
 
-    __slots__ = ("_clock", "_errors", "_headers", "_observer", "_response", "_status", "heard_at")
+    __slots__ = ("_clock", "_errors", "_headers", "_observer", "_response", "_status", "_takes_chunks", "heard_at")
 
     def __init__(
         self, head: AnswerHead, response: Response, headers: Headers, dialect: Dialect, clock: TokenClock
@@ -80,6 +79,7 @@ class Stream:
         self._errors = dialect.errors
         self._clock = clock
         self._observer = SseObserver(dialect)
+        self._takes_chunks = False
         self.heard_at = 0.0
 
     @property
@@ -92,12 +92,10 @@ class Stream:
 
         That is what nearly every read is. It is passed on as it is: taken out of its frame it would get the same one.
         """
-        at = data_at(read)
-        size = len(read) - at - 2
-        if not at or self._observer.repeats_until(read, at) != at + size or not self._response.takes_chunks:
+        if not (self._takes_chunks and self._observer.repeats_in_chunk(read)):
             return False
+        self._response.write_chunk(read)
         self.heard_at = self._clock.tokens(1)
-        self._response.write_chunk(read, size)
         return True
 
     def data(self, data: bytes) -> None:
@@ -109,6 +107,7 @@ class Stream:
             if not self._response.started:
                 self._start()
             self._response.write(events)
+            self._takes_chunks = self._response.takes_chunks
 
     def end(self) -> Reason:
         """End the stream, as `Relayed.end` promises."""

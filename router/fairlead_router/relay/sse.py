@@ -16,6 +16,7 @@ from typing import Final
 
 import orjson
 
+from fairlead_router.http1.chunks import SMALL, SMALL_BEGIN_WITH, SMALL_DATA_AT
 from fairlead_router.relay.dialects import NOTHING, TOKENS, Dialect, Says
 from fairlead_router.relay.usage import Usage, usage_of
 
@@ -39,7 +40,8 @@ class SseObserver:
     """Incremental: feed it every read in order; it keeps at most one incomplete event."""
 
     __slots__ = (
-        "_after", "_after_bytes", "_before", "_before_bytes", "_read", "_said", "_says_end", "_tail", "done", "usage",
+        "_after", "_after_bytes", "_before", "_before_bytes", "_chunk_after", "_read", "_said", "_says_end", "_tail",
+        "done", "usage",
     )  # fmt: skip
 
     def __init__(self, dialect: Dialect) -> None:
@@ -47,9 +49,11 @@ class SseObserver:
         self._says_end = dialect.says_end
         self._said = NOTHING
         self._tail = b""
-        self._before: bytes | None = None
-        """What stood before the text of the last event that was read, where it was a token's; and after it:"""
+        self._before: bytes | tuple[()] = ()
+        """What stood before the text of the last event that was read, where it was a token's; `()` begins nothing."""
         self._after = b""
+        self._chunk_after = b"\r\n"
+        """What stood behind the text; and the same behind a chunk that is that event."""
         self._before_bytes = self._after_bytes = 0
         self.done = False
         """`[DONE]` was seen."""
@@ -66,13 +70,24 @@ class SseObserver:
         """Whether the engine itself reported an error inside the stream."""
         return self._said & _FAILED != 0
 
-    def repeats_until(self, data: bytes, start: int) -> int:
-        """Return the end of an event that begins at `start` and differs from the last one read in its text only, or 0.
+    def repeats_in_chunk(self, read: bytes) -> bool:
+        """Whether a read that begins between two chunks is one small chunk, and that an event like the last one read.
 
-        It carries tokens, and says nothing else that is new.
+        Like: it differs in its text only. So it carries tokens, and says nothing else that is new.
         """
-        before = self._before
-        if before is None or self._tail or not data.startswith(before, start):
+        length = len(read)
+        if length >= SMALL or not read.startswith(SMALL_BEGIN_WITH[length]):
+            return False
+        data_at = SMALL_DATA_AT[length]
+        return (
+            read.startswith(self._before, data_at)
+            and read.endswith(self._chunk_after)
+            and _TEXT.fullmatch(read, data_at + self._before_bytes, length - 2 - self._after_bytes) is not None
+        )
+
+    def _repeats_until(self, data: bytes, start: int) -> int:
+        """Return the end of an event that begins at `start` and is like the last one read, or 0."""
+        if not data.startswith(self._before, start):
             return 0
         text = _TEXT.match(data, start + self._before_bytes)
         if text is None or not data.startswith(self._after, end := text.end()):
@@ -89,7 +104,7 @@ class SseObserver:
 
         """
         token_events = start = 0
-        while (end := self.repeats_until(data, start)) > 0:
+        while (end := self._repeats_until(data, start)) > 0:
             token_events += 1
             start = end
         if start == len(data):
@@ -100,6 +115,8 @@ class SseObserver:
             token_events += self._observe(data[start : match.end()])
             start = match.end()
         self._tail = data[start:]
+        if self._tail:
+            self._before = ()  # what comes next is not the beginning of an event
         if len(self._tail) > MAX_EVENT_BYTES:
             raise EventTooLargeError(f"an event is longer than {MAX_EVENT_BYTES} bytes")
         return data[:start], token_events
@@ -112,7 +129,7 @@ class SseObserver:
 
     def _observe(self, event: bytes) -> int:
         """Read one event; says whether it carries tokens, as 1 or 0."""
-        self._before = None
+        self._before = ()
         data = _data_of(event)
         if not data:
             return 0
@@ -139,7 +156,8 @@ class SseObserver:
         text = _TEXT.match(event, texts[0].end()) if len(texts) == 1 else None
         if text is not None:
             self._before, self._after = event[: text.start()], event[text.end() :]
-            self._before_bytes, self._after_bytes = len(self._before), len(self._after)
+            self._chunk_after = self._after + b"\r\n"
+            self._before_bytes, self._after_bytes = text.start(), len(self._after)
 
 
 def _data_of(event: bytes) -> bytes:

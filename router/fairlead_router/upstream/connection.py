@@ -40,6 +40,7 @@ class EngineConnection(asyncio.Protocol):
     """Carries one request at a time."""
 
     __slots__ = (
+        "_between_chunks",
         "_heard",
         "_owner",
         "_parser",
@@ -61,6 +62,7 @@ class EngineConnection(asyncio.Protocol):
         self._owner = owner
         self._parser = AnswerParser()
         self._receiver: AnswerReceiver | None = None
+        self._between_chunks = False
         self._heard = False
         self._sent_whole = False
         self._paused = False
@@ -117,10 +119,12 @@ class EngineConnection(asyncio.Protocol):
         if receiver is None:
             self._transport.abort()  # nobody asked
             return
-        self._heard = True
         try:
-            if not (self._parser.between_chunks and receiver.answer_chunk(data)):
-                self._tell(self._parser.feed(data), receiver)
+            if not (self._between_chunks and receiver.answer_chunk(data)):
+                self._heard = True
+                events = self._parser.feed(data)
+                self._between_chunks = self._parser.between_chunks
+                self._tell(events, receiver)
         except Exception:
             _fault_of(receiver)
 

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fairlead_router.http1.chunks import chunk as chunked
 from fairlead_router.relay.dialects import ANY, CHAT, MESSAGES, RESPONSES
 from fairlead_router.relay.sse import MAX_EVENT_BYTES, EventTooLargeError, SseObserver
 from fairlead_router.relay.usage import Usage
@@ -196,7 +197,7 @@ def test_an_event_that_repeats_the_one_before_says_what_reading_it_would_say(fir
     events = [b"data: " + json.dumps(each, separators=separators).encode() + b"\n\n" for each in (first, second)]
     observer, reader = SseObserver(CHAT), SseObserver(CHAT)
     observer.feed(events[0])
-    if observer.repeats_until(events[1], 0) == len(events[1]):
+    if observer.repeats_in_chunk(chunked(events[1])):
         before = said_by(observer)
         assert reader.feed(events[1]) == (events[1], 1)
         reader.feed(events[0])
@@ -220,15 +221,15 @@ def test_the_tokens_that_engines_send_are_recognised_without_being_read(form, te
     observer = SseObserver(CHAT)
     observer.feed(b"data: %b\n\n" % (form % "a").encode())
     event = b"data: %b\n\n" % (form % text).encode()
-    assert observer.repeats_until(event, 0) == len(event)
+    assert observer.repeats_in_chunk(chunked(event))
 
 
 def test_a_named_event_is_recognised_with_its_name():
     observer = SseObserver(MESSAGES)
     event = b"event: content_block_delta\ndata: %b\n\n" % (MESSAGE % "a").encode()
     observer.feed(event)
-    assert observer.repeats_until(event, 0) == len(event)
-    assert not observer.repeats_until(event.removeprefix(b"event: content_block_delta\n"), 0)
+    assert observer.repeats_in_chunk(chunked(event))
+    assert not observer.repeats_in_chunk(chunked(event.removeprefix(b"event: content_block_delta\n")))
 
 
 @pytest.mark.parametrize(
@@ -245,21 +246,21 @@ def test_a_named_event_is_recognised_with_its_name():
 def test_an_event_that_differs_in_more_than_its_text_is_read(event):
     observer = SseObserver(CHAT)
     observer.feed(b"data: %b\n\n" % (VLLM % "a").encode())
-    assert not observer.repeats_until(b"data: %b\n\n" % event.encode(), 0)
+    assert not observer.repeats_in_chunk(chunked(b"data: %b\n\n" % event.encode()))
 
 
 def test_an_event_with_two_texts_is_an_example_of_nothing():
     observer = SseObserver(CHAT)
     event = delta(content="a", reasoning="b") + b"\n\n"
     assert observer.feed(event) == (event, 1)
-    assert not observer.repeats_until(event, 0)
+    assert not observer.repeats_in_chunk(chunked(event))
 
 
 def test_what_follows_half_an_event_is_no_event():
     observer = SseObserver(CHAT)
     event = b"data: %b\n\n" % (VLLM % "a").encode()
     observer.feed(event + b"data: ")
-    assert not observer.repeats_until(event, 0)
+    assert not observer.repeats_in_chunk(chunked(event))
 
 
 def named(kind: str, **fields: object) -> bytes:
