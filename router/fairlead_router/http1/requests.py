@@ -197,7 +197,7 @@ def _read_fields(head: RequestHead) -> None:
             head.body_bytes = int(length)
         if (coding := first.get(b"transfer-encoding")) is not None:
             _check_coding(head, coding)
-        if b"connection" in first:
+        if (connection := first.get(b"connection")) is not None and not _says_what_is_usual(connection, head):
             head.keep_alive = _keeps_alive(head)
         if (expected := first.get(b"expect")) is not None:
             _check_expect(head, expected)
@@ -208,6 +208,10 @@ def _check_coding(head: RequestHead, coding: bytes) -> None:
         raise HttpError("HTTP/1.0 has no transfer-encoding")
     check_transfer_coding(coding)
     head.body_bytes = None
+
+
+def _says_what_is_usual(connection: bytes, head: RequestHead) -> bool:
+    return connection == b"keep-alive" and head.keep_alive and len(head.first) == len(head.headers)
 
 
 def _keeps_alive(head: RequestHead) -> bool:
