@@ -29,7 +29,7 @@ REQUEST = RequestView("0123456789abcdef0123456789abcdef", "model", "default", 0.
 ROUNDS = 7
 
 
-def decider(endpoints: int, policy: str = "least-loaded") -> Decider:
+def decider(endpoints: int, policy: str = "least-request") -> Decider:
     """Return a decider that knows so many endpoints."""
     made = Decider(POLICIES[policy](Random(0)))
     made.set_endpoints(EndpointView(f"uid-{n:08}", f"a:{n}", EndpointState.READY, f"n{n}") for n in range(endpoints))
