@@ -85,7 +85,10 @@ def runner(jobs: int, work: Callable[[S], R]) -> Iterator[Runner[S, R]]:
     """Give a runner of `jobs` processes; the progress bar is on standard error, and only in a terminal."""
     console = Console(stderr=True)
     columns = (SpinnerColumn(), TextColumn("simulating"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with _submit(jobs, work) as submit, Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+    with (
+        _submit(jobs, work) as submit,
+        Progress(*columns, console=console, disable=not console.is_terminal) as progress,
+    ):
         yield Runner(submit, progress)
 
 

@@ -8,7 +8,7 @@ A decision costs microseconds and is made for every request, so nothing is built
 a request stay one list until something about them changes.
 """
 
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 from operator import attrgetter
 from typing import Final
@@ -33,11 +33,13 @@ from fairlead_router.decisions.types import (
     Ticket,
     Usage,
 )
+from fairlead_router.decisions.window import Window
 
 DEFAULT_BREAKER: Final = BreakerSettings()
 # A member of an enumeration costs more to look up than to compare with.
 _COMPLETED: Final = Reason.COMPLETED
 _ANSWERED: Final = Sign.ANSWERED
+_NONE_CACHED: Final[Mapping[str, int]] = {}
 
 
 class Decider:
@@ -65,6 +67,7 @@ class Decider:
         self._ready: list[Account] = []
         """Those that discovery says take requests, in order of uid."""
         self._admission = admission
+        self._window = Window()
         self._freed: dict[str, Account] = {}
         """Endpoints that may have room since the queue was looked at."""
         self._anew = False
@@ -117,9 +120,13 @@ class Decider:
         demand = self._demands.of(request)
         admission = self._admission
         if admission is None:
-            return self._choose(demand, candidates, now)
+            among = self._window.of(candidates, demand.cached) if self._policy.weighs else candidates
+            return self._choose(demand, among, now)
         if not admission.queue or admission.queue.outranks(demand):
-            roomy = [each for each in candidates if has_room(each, demand)]
+            among = self._window.of(candidates, demand.cached)
+            roomy = [each for each in among if has_room(each, demand)]
+            if not roomy and len(among) < len(candidates) and not admission.queue:
+                roomy = [each for each in candidates if has_room(each, demand)]
             if roomy:
                 admission.queue.served(request.service_class, demand.prompt_tokens + demand.output_tokens, now)
                 return self._choose(demand, roomy, now)
@@ -133,11 +140,12 @@ class Decider:
         settled: list[tuple[RequestView, Decision]] = [
             (entry.demand.request, refusal) for entry, refusal in admission.overdue(now)
         ]
-        # Who stands first now has been offered none of the other endpoints yet.
-        among = self._ready if settled or self._anew else list(self._freed.values())
+        among: Sequence[Account] = list(self._freed.values())
+        if settled or self._anew:  # who stands first now has been offered none of the other endpoints yet
+            among = self._window.of(self._ready, _NONE_CACHED)
         while (placed := self._next_placed(admission, among, now)) is not None:
             settled.append(placed)
-            among = self._ready
+            among = self._window.of(self._ready, _NONE_CACHED)
         self._freed.clear()
         self._anew = False
         return settled
@@ -211,7 +219,7 @@ class Decider:
             ticket.token_chunks,
         )
 
-    def _choose(self, demand: Demand, candidates: list[Account], now: float) -> Placement:
+    def _choose(self, demand: Demand, candidates: Sequence[Account], now: float) -> Placement:
         picked, weighed, scores = self._policy.choose(demand, candidates)
         return Placement(self._place(demand, picked, now), weighed, scores)
 

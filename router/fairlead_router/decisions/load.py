@@ -14,7 +14,15 @@ if TYPE_CHECKING:
 class Load:
     """The requests of one endpoint; times are in seconds of the caller's clock and never go back."""
 
-    __slots__ = ("_computed_tokens", "_decode_seconds", "_since", "decodes", "kv_tokens", "prefill_tokens", "tbt_limits")
+    __slots__ = (
+        "_computed_tokens",
+        "_decode_seconds",
+        "_since",
+        "decodes",
+        "kv_tokens",
+        "prefill_tokens",
+        "tbt_limits",
+    )
 
     def __init__(self) -> None:
         self.prefill_tokens = 0

@@ -38,6 +38,9 @@ class EngineLimits:
     """Tokens that its KV memory holds; None where it is not known."""
 
 
+USUAL_LIMITS: Final = EngineLimits()
+
+
 class Pace:
     """The fit of one endpoint, or of the pool."""
 

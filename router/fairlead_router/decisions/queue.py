@@ -13,7 +13,7 @@ Entering, leaving and the next in line cost O(log n).
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from itertools import count
 from math import exp, floor
 from typing import Final
@@ -25,6 +25,8 @@ WINDOW_SHARE: Final = 0.25
 """Width of a window of deadlines, as a share of the TTFT limit."""
 _SHARE_SECONDS: Final = 10.0
 """Time over which classes have their shares."""
+_MANY_TENANTS: Final = 1000
+_MANY_TIMERS: Final = 1000
 
 
 class Waiting:
@@ -52,6 +54,8 @@ class _Tenant:
     name: str
     served_tokens: float = 0.0
     waiting: int = 0
+    in_order: bool = False
+    """Whether it has its one place among the tenants of its class."""
     heap: list[tuple[tuple[float, ...], Waiting]] = field(default_factory=list)
 
 
@@ -69,14 +73,13 @@ class _OfClass:
 
     def add(self, entry: Waiting) -> None:
         name = entry.demand.request.tenant
-        tenant = self._tenants.get(name)
-        if tenant is None:
-            tenant = self._tenants[name] = _Tenant(name)
+        tenant = self._tenants.get(name) or self._enter(name)
         heappush(tenant.heap, (entry.key, entry))
         tenant.waiting += 1
-        if tenant.waiting == 1:
-            # Who comes back has not saved up what it did not ask for.
+        if tenant.waiting == 1:  # who comes back has not saved up what it did not ask for
             tenant.served_tokens = max(tenant.served_tokens, self._floor)
+        if not tenant.in_order:
+            tenant.in_order = True
             heappush(self._order, (tenant.served_tokens, name))
         self.waiting += 1
         self.tokens += _tokens(entry)
@@ -84,13 +87,17 @@ class _OfClass:
     def leave(self, entry: Waiting) -> None:
         tenant = self._tenants[entry.demand.request.tenant]
         tenant.waiting -= 1
+        if not tenant.waiting:
+            tenant.heap.clear()
         self.waiting -= 1
         self.tokens -= _tokens(entry)
 
     def served(self, entry: Waiting) -> None:
         tenant = self._tenants[entry.demand.request.tenant]
-        self._floor = max(self._floor, tenant.served_tokens)
+        before = tenant.served_tokens
         tenant.served_tokens += _tokens(entry)
+        # Whoever comes next begins where those are that wait, or where the last one was when nobody does.
+        self._floor = max(self._floor, before if self.waiting > 1 else tenant.served_tokens)
 
     def head(self) -> Waiting | None:
         """Return the next of the tenant that has had the least."""
@@ -99,14 +106,22 @@ class _OfClass:
             tenant = self._tenants[name]
             if not tenant.waiting:
                 heappop(self._order)
-                if not tenant.served_tokens > self._floor:
-                    del self._tenants[name]
+                tenant.in_order = False
             elif served != tenant.served_tokens:
                 heappop(self._order)
                 heappush(self._order, (tenant.served_tokens, name))
             else:
                 return _first(tenant)
         return None
+
+    def _enter(self, name: str) -> _Tenant:
+        """Note a new tenant; others of whom nothing need be known are forgotten before there are too many."""
+        if len(self._tenants) >= _MANY_TENANTS:
+            for other in [*self._tenants.values()]:
+                if not other.in_order and other.served_tokens <= self._floor:
+                    del self._tenants[other.name]
+        tenant = self._tenants[name] = _Tenant(name)
+        return tenant
 
 
 class Queue:
@@ -141,6 +156,9 @@ class Queue:
         self._entries[request.request_id] = entry
         self._bytes += request.prompt_bytes
         self._enter(entry)
+        if len(self._timers) > 2 * len(self._entries) + _MANY_TIMERS:  # nearly all of them of requests that are gone
+            self._timers = [timer for timer in self._timers if not timer[2].gone]
+            heapify(self._timers)
         heappush(self._timers, (min(entry.latest_start, self._patience(entry)), next(self._order), entry))
 
     def remove(self, request_id: str) -> Waiting | None:
@@ -171,7 +189,12 @@ class Queue:
         total = sum(self._served.values())
         waiting = [(name, of_class) for name, of_class in self._classes.items() if of_class.waiting]
         ranked = sorted(
-            (not (owed := self._served.get(name, 0.0) < of_class.rules.share * total), -of_class.rules.priority, name, owed)
+            (
+                not (owed := self._served.get(name, 0.0) < of_class.rules.share * total),
+                -of_class.rules.priority,
+                name,
+                owed,
+            )
             for name, of_class in waiting
         )
         for _, _, name, owed in ranked:
@@ -182,9 +205,7 @@ class Queue:
     def outranks(self, demand: Demand) -> bool:
         """Whether a request that has just come goes before everything that waits."""
         priority = self._rules_of(demand).priority
-        return all(
-            of_class.rules.priority < priority for of_class in self._classes.values() if of_class.waiting
-        )
+        return all(of_class.rules.priority < priority for of_class in self._classes.values() if of_class.waiting)
 
     def tokens_before(self, demand: Demand) -> int:
         """Return the tokens that will be served before a request that comes now."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from fairlead_router.contract import BreakerState, EndpointState, Reason
 from fairlead_router.decisions.load import Load
-from fairlead_router.decisions.pace import EngineLimits, Pace
+from fairlead_router.decisions.pace import USUAL_LIMITS, EngineLimits, Pace
 
 if TYPE_CHECKING:
     from fairlead_router.decisions.ledger import Account
@@ -66,7 +66,7 @@ class EndpointView:
     name: str
     in_flight: int = 0
     breaker: BreakerState = BreakerState.CLOSED
-    limits: EngineLimits = EngineLimits()
+    limits: EngineLimits = USUAL_LIMITS
 
 
 class Candidate(Protocol):

@@ -41,7 +41,9 @@ def _saturated(spec: PodSpec, mix: Iterator[Lengths]) -> float:
     while ended < _WARM_UP + _REQUESTS:
         while pod.waiting < _BACKLOG:
             lengths = next(mix)
-            request = Request(str(number), lengths.prompt_tokens, lengths.output_tokens, block_hashes=lengths.block_hashes)
+            request = Request(
+                str(number), lengths.prompt_tokens, lengths.output_tokens, block_hashes=lengths.block_hashes
+            )
             pod.add(request, now)
             number += 1
         end = pod.begin(now)

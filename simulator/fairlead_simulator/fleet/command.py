@@ -72,8 +72,12 @@ def failures(text: str) -> tuple[Failure, ...]:
     help=f"Routing policies to compare, of {', '.join(POLICIES)}; or all. rad comes with SLAI's admission, others as their "
     "authors ship them; NAME+slai and NAME-slai change that.",
 )
-@click.option("--classes", "classes_file", type=File, metavar="FILE", help="YAML with the SLO declaration: `classes` of a pool.")
-@click.option("--workload", "workload_file", type=File, metavar="FILE", help="YAML with the streams of requests; see below.")
+@click.option(
+    "--classes", "classes_file", type=File, metavar="FILE", help="YAML with the SLO declaration: `classes` of a pool."
+)
+@click.option(
+    "--workload", "workload_file", type=File, metavar="FILE", help="YAML with the streams of requests; see below."
+)
 @click.option(
     "--load",
     "loads",
@@ -81,20 +85,48 @@ def failures(text: str) -> tuple[Failure, ...]:
     metavar="X|FROM:TO:STEP|X,...",
     help="Rates as shares of the pool's capacity, which is measured first.  [default: 0.7,0.9,1.0,1.2]",
 )
-@click.option("--qps", default=None, metavar="Q|FROM:TO:STEP", callback=reading(specs.rates), help="Instead of --load: requests per second.")
-@click.option("--seconds", default=120.0, callback=reading(lambda text: specs.positive(str(text))), help="How long requests arrive.")
+@click.option(
+    "--qps",
+    default=None,
+    metavar="Q|FROM:TO:STEP",
+    callback=reading(specs.rates),
+    help="Instead of --load: requests per second.",
+)
+@click.option(
+    "--seconds",
+    default=120.0,
+    callback=reading(lambda text: specs.positive(str(text))),
+    help="How long requests arrive.",
+)
 @click.option("--seeds", type=Count, default=1, help="Runs of each policy and rate, with other requests each time.")
 @click.option("--seed", type=int, default=42, help="The first seed; the same seed gives the same result, bit for bit.")
 @click.option("--routers", type=Count, default=1, help="Router replicas, each with a ledger of its own.")
-@click.option("--slow", default="0:1", metavar="COUNT:FACTOR", callback=reading(slow_pods), help="Pods that are slower.")
-@click.option("--failures", "lost", default=None, metavar="POD@FROM-TO,...", callback=reading(failures), help="Pods that go, and when they come back.")
-@click.option("--max-num-batched-tokens", type=Count, metavar="N", help="Token budget of a batch.  [default: the scheduler's]")
-@click.option("--max-num-seqs", type=Count, metavar="N", help="Requests that run at a time in a pod.  [default: the scheduler's]")
+@click.option(
+    "--slow", default="0:1", metavar="COUNT:FACTOR", callback=reading(slow_pods), help="Pods that are slower."
+)
+@click.option(
+    "--failures",
+    "lost",
+    default=None,
+    metavar="POD@FROM-TO,...",
+    callback=reading(failures),
+    help="Pods that go, and when they come back.",
+)
+@click.option(
+    "--max-num-batched-tokens", type=Count, metavar="N", help="Token budget of a batch.  [default: the scheduler's]"
+)
+@click.option(
+    "--max-num-seqs", type=Count, metavar="N", help="Requests that run at a time in a pod.  [default: the scheduler's]"
+)
 @click.option("--num-gpu-blocks", type=Count, metavar="N", help="KV blocks of 16 tokens in a pod.  [default: 14733]")
-@click.option("--enable-prefix-caching", "prefix_cache", is_flag=True, help="Engines keep blocks of prompts for later ones.")
+@click.option(
+    "--enable-prefix-caching", "prefix_cache", is_flag=True, help="Engines keep blocks of prompts for later ones."
+)
 @click.option("--jobs", type=Count, metavar="N", help="Runs at the same time.  [default: one per core]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
-@click.option("--plot", type=click.Path(path_type=Path), metavar="FILE", help="Draw goodput over the rate (.png, .svg or .pdf).")
+@click.option(
+    "--plot", type=click.Path(path_type=Path), metavar="FILE", help="Draw goodput over the rate (.png, .svg or .pdf)."
+)
 def fleet(  # noqa: PLR0913 - click gives every option a parameter
     *,
     pods: int,
@@ -174,7 +206,11 @@ def hand_out(results: Sequence[FleetResult], capacity: float | None, *, as_json:
         with bad_input(), replacing(plot) as temporary:
             draw_fleet(temporary, groups)
     if as_json:
-        click.echo(json.dumps({"capacity": capacity, "runs": [result.as_json() for result in results]}, indent=2, allow_nan=False))
+        click.echo(
+            json.dumps(
+                {"capacity": capacity, "runs": [result.as_json() for result in results]}, indent=2, allow_nan=False
+            )
+        )
     else:
         print_fleet(groups, capacity)
 

@@ -109,5 +109,5 @@ def _document(path: Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         raise ValueError(f"{path}: not YAML: {error}") from error
     if not isinstance(document, dict):
-        raise ValueError(f"{path}: it must be a mapping, not {type(document).__name__}")
+        raise ValueError(f"{path}: it must be a mapping, not {type(document).__name__}")  # noqa: TRY004 - a mistake
     return document

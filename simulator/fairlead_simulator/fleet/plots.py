@@ -21,7 +21,10 @@ def draw_fleet(path: Path, groups: Sequence[Sequence[FleetResult]]) -> None:
             loads = [group[0].qps if group[0].load is None else group[0].load for group in of_policy]
             values = [[_goodput(result, name) for result in group] for group in of_policy]
             means = [fmean(each) for each in values]
-            spans = [[mean - min(v) for mean, v in zip(means, values, strict=True)], [max(v) - mean for mean, v in zip(means, values, strict=True)]]
+            spans = [
+                [mean - min(v) for mean, v in zip(means, values, strict=True)],
+                [max(v) - mean for mean, v in zip(means, values, strict=True)],
+            ]
             axes.errorbar(loads, means, yerr=spans, label=policy, marker="o", markersize=3, linewidth=1.0, capsize=2)
         axes.set_ylabel(f"goodput of {name}" if name else "goodput")
         axes.set_xlabel("requests per second" if groups[0][0].load is None else "rate / capacity")

@@ -6,7 +6,6 @@ from fairlead_engine.types import Batch, Request, Token
 from fairlead_router.decisions.pace import EngineLimits
 from fairlead_simulator.fleet.scenario import PodSpec
 
-
 NO_BUDGET = 1 << 20
 """Tokens in a batch of an engine that has no budget."""
 

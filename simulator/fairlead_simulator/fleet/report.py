@@ -42,7 +42,9 @@ def _cells(group: Sequence[FleetResult], classes: Sequence[str]) -> list[str]:
             _seconds([getattr(figures, field) for figures in of_class])
             for field in ("ttft_p50", "ttft_p99", "worst_tbt_p99")
         ]
-    rejected = [sum(c.rejected for c in result.figures.classes.values()) / max(1, result.figures.offered) for result in group]
+    rejected = [
+        sum(c.rejected for c in result.figures.classes.values()) / max(1, result.figures.offered) for result in group
+    ]
     return [
         *cells,
         _share(rejected),

@@ -88,7 +88,9 @@ class PolicySpec:
         """
         name = text.removesuffix("+slai").removesuffix("-slai") if text not in POLICIES else text
         if name not in POLICIES:
-            raise ValueError(f"policy {text!r} is unknown; choose from {', '.join(POLICIES)}, with +slai or -slai behind")
+            raise ValueError(
+                f"policy {text!r} is unknown; choose from {', '.join(POLICIES)}, with +slai or -slai behind"
+            )
         return cls(name, text.endswith("+slai") or (name == RAD and not text.endswith("-slai")))
 
 
@@ -109,7 +111,7 @@ class FleetScenario:
     seed: int = 42
     routers: int = 1
     failures: tuple[Failure, ...] = ()
-    queue: QueueLimits = QueueLimits()
+    queue: QueueLimits = field(default_factory=QueueLimits)
     drain_seconds: float = 120.0
     """How long the pool may work on after the last arrival; what has not ended then has missed."""
 

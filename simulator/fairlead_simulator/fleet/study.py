@@ -22,14 +22,18 @@ class FleetStudy:
     capacity: float | None = None
 
     @classmethod
-    def of_loads(cls, scenario: FleetScenario, policies: tuple[PolicySpec, ...], loads: tuple[float, ...], seeds: tuple[int, ...]) -> "FleetStudy":
+    def of_loads(
+        cls, scenario: FleetScenario, policies: tuple[PolicySpec, ...], loads: tuple[float, ...], seeds: tuple[int, ...]
+    ) -> "FleetStudy":
         """Measure the capacity first."""
         return cls(scenario, policies, loads, seeds, capacity(scenario))
 
     def runs(self) -> list["FleetRun"]:
         """Return every run."""
         return [
-            FleetRun(replace(self.scenario, policy=policy, qps=rate * (self.capacity or 1.0), seed=seed), self._load(rate))
+            FleetRun(
+                replace(self.scenario, policy=policy, qps=rate * (self.capacity or 1.0), seed=seed), self._load(rate)
+            )
             for rate in self.rates
             for policy in self.policies
             for seed in self.seeds

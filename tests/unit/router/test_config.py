@@ -52,7 +52,10 @@ def test_an_empty_file_is_the_default():
 @pytest.mark.parametrize(
     ("text", "field"),
     [
-        ("policy: fastest", "policy: Input should be 'rad', 'least-request', 'round-robin', 'random', 'power-of-two', 'least-kv', 'prefix-hash' or 'lmetric', not 'fastest'"),
+        (
+            "policy: fastest",
+            "policy: Input should be 'rad', 'least-request', 'round-robin', 'random', 'power-of-two', 'least-kv', 'prefix-hash' or 'lmetric', not 'fastest'",
+        ),
         ("polcy: round-robin", "polcy"),
         ("timeouts: {total: 0s}", "timeouts.total: must be longer than 0, not '0s'; for example 500ms"),
         ("timeouts: {total: 5}", "timeouts.total"),

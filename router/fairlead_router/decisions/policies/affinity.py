@@ -25,6 +25,8 @@ class PrefixHash:
     without a full block goes in turn.
     """
 
+    weighs = False
+
     def __init__(self, rotation: Rotation) -> None:
         self._rotation = rotation
         self._uids: Sequence[str] = ()

@@ -4,7 +4,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from operator import attrgetter
 from random import Random
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 from fairlead_router.decisions.types import Candidate, Demand
 
@@ -21,7 +21,9 @@ class Choice(NamedTuple, Generic[C]):
 
 
 class Policy(Protocol):
-    """Chooses an endpoint."""
+    """Chooses an endpoint; one that `weighs` them is shown a few of a large pool."""
+
+    weighs: ClassVar[bool]
 
     def choose(self, demand: Demand, candidates: Sequence[C], /) -> Choice[C]:
         """Choose one of at least one candidate, given in order of uid."""
@@ -59,6 +61,8 @@ class Rotation:
 class Scored:
     """Gives the request to one of the candidates with the highest score, in turn."""
 
+    weighs = True
+
     def __init__(self, score: Score, rotation: Rotation) -> None:
         self._score = score
         self._rotation = rotation
@@ -68,4 +72,4 @@ class Scored:
         scores = self._score(demand, candidates)
         highest = max(scores)
         best = [each for each, score in zip(candidates, scores, strict=True) if score == highest]
-        return Choice(best[0] if len(best) == len(candidates) == 1 else self._rotation.pick(best), candidates, scores)
+        return Choice(self._rotation.pick(best), candidates, scores)

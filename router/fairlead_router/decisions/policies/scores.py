@@ -22,6 +22,5 @@ def prefill_times_batch(demand: Demand, candidates: Sequence[Candidate]) -> Sequ
     what slows everything that decodes; their product needs no weights.
     """
     return [
-        -(each.load.prefill_tokens + demand.tokens_to_compute(each.uid)) * (each.in_flight + 1)
-        for each in candidates
+        -(each.load.prefill_tokens + demand.tokens_to_compute(each.uid)) * (each.in_flight + 1) for each in candidates
     ]

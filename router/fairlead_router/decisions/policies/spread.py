@@ -10,6 +10,8 @@ from fairlead_router.decisions.types import Demand
 class InTurn:
     """Gives every endpoint a request in turn."""
 
+    weighs = False
+
     def __init__(self, rotation: Rotation) -> None:
         self._rotation = rotation
 
@@ -21,6 +23,8 @@ class InTurn:
 class AnyEndpoint:
     """Gives a request to any endpoint, each as likely as any other."""
 
+    weighs = False
+
     def __init__(self, random: Random) -> None:
         self._random = random
 
@@ -31,6 +35,8 @@ class AnyEndpoint:
 
 class LessLoadedOfTwo:
     """Draws two endpoints and gives the request to the one with fewer requests in flight (Mitzenmacher, 2001)."""
+
+    weighs = False
 
     def __init__(self, random: Random) -> None:
         self._random = random

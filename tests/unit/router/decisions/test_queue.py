@@ -163,3 +163,20 @@ def test_whatever_happens_every_request_leaves_exactly_once_and_the_counts_are_r
         ahead = clients.queue.tokens_before(Demand(RequestView("", "m", "low", now), 1, 1, {}))
         assert ahead == sum(each.demand.prompt_tokens + each.demand.output_tokens for each in waiting.values())
     assert set(clients.serve_all()) == set(waiting)
+
+
+def test_tenants_that_come_and_go_do_not_fill_the_memory():
+    clients = Clients()
+    for number in range(5000):
+        clients.wait(tenant=str(number))
+        clients.serve()
+        assert list(clients.queue.heads()) == []
+    assert len(clients.queue._classes["low"]._tenants) <= 1001
+
+
+def test_requests_that_come_and_go_do_not_fill_the_memory():
+    clients = Clients()
+    for _ in range(5000):
+        clients.wait(at=0.0)
+        clients.serve()
+    assert len(clients.queue._timers) <= 1002
