@@ -42,11 +42,13 @@ class Account:
 
     def begin(self, ticket: Ticket, demand: Demand, now: float) -> None:
         """Note a request that is placed there, and predict its first token."""
-        load, limits = self.load, self.endpoint.limits
-        ticket.placed_at = now
-        prefill_tokens = load.prefill_tokens + demand.tokens_to_compute(self.uid)
-        ticket.predicted_seconds = self.pace.prefill_seconds(prefill_tokens, load.decodes, limits.batch_tokens)
+        load = self.load
         load.begin(ticket, demand, now)
+        if ticket.prefill_tokens:
+            ticket.placed_at = now
+            ticket.predicted_seconds = self.pace.prefill_seconds(
+                load.prefill_tokens, load.decodes, self.endpoint.limits.batch_tokens
+            )
 
     def first_token(self, ticket: Ticket, now: float) -> None:
         """Note that a request gets tokens from now on."""

@@ -21,6 +21,8 @@ _USUAL: Final = ((1.0, 0.02), (1024.0, 0.12))
 """Tokens and seconds of batches on a usual GPU: what is taken for known."""
 _PRIOR_WEIGHT: Final = 0.02
 """Of each of them: next to nothing, but where all observations are of like batches, it says how others would be."""
+_FIT_EVERY: Final = 8
+"""Observations, once there are some: one more changes little."""
 _ERROR_WEIGHT: Final = 0.05
 _BIAS_WEIGHT: Final = 0.05
 _BIAS_BOUNDS: Final = (0.2, 5.0)
@@ -44,11 +46,12 @@ USUAL_LIMITS: Final = EngineLimits()
 class Pace:
     """The fit of one endpoint, or of the pool."""
 
-    __slots__ = ("_n", "_nn", "_nt", "_prior", "_t", "_w", "base_seconds", "bias", "error", "token_seconds")
+    __slots__ = ("_n", "_nn", "_nt", "_prior", "_since_fit", "_t", "_w", "base_seconds", "bias", "error", "token_seconds")
 
     def __init__(self, like: "Pace | None" = None) -> None:
         """Begin as another one is, or as is usual; that goes on to count, a little."""
         self._w = self._n = self._nn = self._t = self._nt = 0.0
+        self._since_fit = 0
         self.bias = 1.0
         """Observed TTFT over predicted TTFT, as of late."""
         self.error = 0.0
@@ -66,7 +69,9 @@ class Pace:
         self._t *= _FORGET
         self._nt *= _FORGET
         self._add(tokens_per_batch, seconds_per_batch, min(1.0, batches / _FULL_WEIGHT_BATCHES))
-        self._fit()
+        self._since_fit += 1
+        if self._since_fit >= _FIT_EVERY or self._w < _FIT_EVERY:
+            self._fit()
 
     def predicted(self, predicted_seconds: float, observed_seconds: float) -> None:
         """Learn how good a prediction of a TTFT was."""
@@ -100,6 +105,7 @@ class Pace:
 
     def _fit(self) -> None:
         """Solve for base and slope, neither of them negative."""
+        self._since_fit = 0
         w, n, nn, t, nt = self._w, self._n, self._nn, self._t, self._nt
         for tokens, seconds in self._prior:
             w += _PRIOR_WEIGHT
@@ -109,4 +115,4 @@ class Pace:
             nt += _PRIOR_WEIGHT * tokens * seconds
         slope = (nt - n * t / w) / (nn - n * n / w)
         self.token_seconds = min(max(0.0, slope), t / n)
-        self.base_seconds = (t - self.token_seconds * n) / w
+        self.base_seconds = max(0.0, (t - self.token_seconds * n) / w)
