@@ -217,7 +217,9 @@ class Tracing(Strict):
     )
 
 
-PolicyName = Literal["least-loaded", "round-robin"]
+PolicyName = Literal[
+    "rad", "least-request", "round-robin", "random", "power-of-two", "least-kv", "prefix-hash", "lmetric"
+]
 
 
 class StaticEndpoint(Strict):
@@ -240,7 +242,7 @@ class RouterConfig(Strict):
     classes: tuple[ServiceClass, ...] = Field(
         default=(ServiceClass(name="default", default=True),), min_length=1, description="The SLO declaration."
     )
-    policy: PolicyName = Field(default="least-loaded", description="How an engine is chosen for a request.")
+    policy: PolicyName = Field(default="least-request", description="How an engine is chosen for a request.")
     timeouts: Timeouts = Field(default_factory=Timeouts, description="What the router waits for, and how long.")
     limits: Limits = Field(default_factory=Limits, description="What a client may make the router hold or wait for.")
     retries: Retries = Field(default_factory=Retries, description="When an engine has not answered.")

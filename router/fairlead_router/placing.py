@@ -5,7 +5,7 @@ from typing import Protocol
 
 from fairlead_router.contract import Reason
 from fairlead_router.decisions.decider import Decider
-from fairlead_router.decisions.types import Decision, Outcome, RequestView, Ticket
+from fairlead_router.decisions.types import Decision, Outcome, RequestView, Ticket, Usage
 
 Decided = Callable[[Decision], None]
 
@@ -21,8 +21,8 @@ class Placing(Protocol):
         """Note that the engine has begun to answer well."""
         ...
 
-    def end(self, ticket: Ticket, reason: Reason, status: int) -> Outcome:
-        """Give a place back; `status` is the engine's, 0 where it has not answered."""
+    def end(self, ticket: Ticket, reason: Reason, status: int, usage: Usage | None = None) -> Outcome:
+        """Give a place back; `status` is the engine's, 0 where it has not answered, as `usage` is."""
         ...
 
 
@@ -41,6 +41,6 @@ class LocalDecider:
         """Let the ledger learn."""
         self._decider.first_byte(ticket, self._clock())
 
-    def end(self, ticket: Ticket, reason: Reason, status: int) -> Outcome:
+    def end(self, ticket: Ticket, reason: Reason, status: int, usage: Usage | None = None) -> Outcome:
         """Judge the request."""
-        return self._decider.end(ticket, reason, self._clock(), status)
+        return self._decider.end(ticket, reason, self._clock(), status, usage)

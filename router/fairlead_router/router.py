@@ -12,7 +12,7 @@ from fairlead_router.config import RouterConfig, Timeouts, one_line, seconds
 from fairlead_router.contract import EndpointState, Reason
 from fairlead_router.decisions.decider import Decider
 from fairlead_router.decisions.ledger import Ledger
-from fairlead_router.decisions.policies import POLICIES
+from fairlead_router.decisions.policies import NAMING_PREFIXES, POLICIES
 from fairlead_router.decisions.retry import RetryPolicy
 from fairlead_router.decisions.types import EndpointView, Slo
 from fairlead_router.edge.limits import EdgeLimits
@@ -202,6 +202,8 @@ class Router:
     def _use(self, config: RouterConfig) -> None:
         self.config = config
         self.limits = Limits.of(config.timeouts)
+        self.names_prefixes = config.policy in NAMING_PREFIXES
+        """Whether the policy looks at where a prompt has been: to name its blocks costs time."""
         self._default_class = config.default_class.name
         self.edge_limits = EdgeLimits.of(config.limits)
         self.slos = {

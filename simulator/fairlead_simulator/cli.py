@@ -6,6 +6,7 @@ import click
 
 from fairlead_simulator.command_line import Command
 from fairlead_simulator.engine_command import engine
+from fairlead_simulator.fleet.command import fleet
 from fairlead_simulator.lengths import take, write_csv
 from fairlead_simulator.region_command import region_command
 from fairlead_simulator.replay_command import replay_command
@@ -32,5 +33,6 @@ def lengths(requests: int, seed: int, output: TextIO) -> None:
 
 
 simulate.add_command(engine)
+simulate.add_command(fleet)
 simulate.add_command(region_command)
 simulate.add_command(replay_command)

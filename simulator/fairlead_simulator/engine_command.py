@@ -16,7 +16,7 @@ from fairlead_simulator.command_line import Command, bad_input, reading
 from fairlead_simulator.output import PLOT_SUFFIXES, check_writable, replacing, write_csv, write_timeline
 from fairlead_simulator.report import print_capacities, print_runs
 from fairlead_simulator.results import RunResult
-from fairlead_simulator.runs import Runner, runner
+from fairlead_simulator.runs import Runner, run, runner, search_all
 from fairlead_simulator.setup import Setup, make_setup
 from fairlead_simulator.simulation import Scenario, StalledError
 from fairlead_simulator.workload import Drawn, User, Workload
@@ -197,7 +197,7 @@ def engine(  # noqa: PLR0913 - click gives every option a parameter
         condition = None if capacity is None else parse_condition(capacity, [user.name for user in users])
     study = Study(setups, workload, rates, until)
     try:
-        with runner(min(jobs or os.cpu_count() or 1, study.runs_at_a_time)) as processes:
+        with runner(min(jobs or os.cpu_count() or 1, study.runs_at_a_time), run) as processes:
             capacities = [] if condition is None else study.search(processes, condition)
             runs = [run for found in capacities for run in found.runs] or study.run(processes)
     except StalledError as error:
@@ -221,14 +221,14 @@ class Study:
         """How many runs could go on side by side."""
         return len(self.setups) * len(self.rates)
 
-    def run(self, processes: Runner) -> list[RunResult]:
+    def run(self, processes: Runner[Scenario, RunResult]) -> list[RunResult]:
         """Run everything."""
         return processes.run([self._scenario(setup, qps) for setup in self.setups for qps in self.rates])
 
-    def search(self, processes: Runner, condition: Condition) -> list[Capacity]:
+    def search(self, processes: Runner[Scenario, RunResult], condition: Condition) -> list[Capacity]:
         """Search each engine's capacity."""
         searches = [(search(self.rates, condition), partial(self._scenario, setup)) for setup in self.setups]
-        return processes.search(searches)
+        return search_all(processes, searches)
 
     def _scenario(self, setup: Setup, qps: float) -> Scenario:
         return Scenario(setup, self.workload, qps, self.until_seconds)

@@ -17,7 +17,7 @@ WIDE = 50.0
 
 def draw_runs(path: Path, runs: Sequence[RunResult]) -> None:
     """Draw latency over the rate or, where there is only one rate, the distribution of the TTFT."""
-    figure = _figure(2, 2)
+    figure = make_figure(2, 2)
     left, right, below_left, below_right = figure.subplots(2, 2).flat
     if len({run.qps for run in runs}) == 1:
         _draw_distributions(left, runs)
@@ -32,7 +32,7 @@ def draw_runs(path: Path, runs: Sequence[RunResult]) -> None:
 
 def draw_timeline(path: Path, runs: Sequence[RunResult]) -> None:
     """Draw requests in the system and the memory they hold over time."""
-    figure = _figure(2, 1)
+    figure = make_figure(2, 1)
     above, below = figure.subplots(2, 1, sharex=True)
     for run in runs:
         timeline = run.figures.timeline
@@ -48,7 +48,7 @@ def draw_timeline(path: Path, runs: Sequence[RunResult]) -> None:
 
 def draw_regions(path: Path, regions: Sequence[Region], load: tuple[float, float]) -> None:
     """Draw stability regions and the direction of the load: prompt and output tokens per request."""
-    figure = _figure(1, 1)
+    figure = make_figure(1, 1)
     axes = figure.subplots()
     for region in regions:
         corners = [
@@ -65,7 +65,8 @@ def draw_regions(path: Path, regions: Sequence[Region], load: tuple[float, float
     figure.savefig(path)
 
 
-def _figure(rows: int, columns: int) -> Figure:
+def make_figure(rows: int, columns: int) -> Figure:
+    """Return a figure for a grid of plots."""
     figure = Figure(figsize=(5 * columns + 1, 3.2 * rows + 1), layout="constrained", dpi=120)
     FigureCanvasAgg(figure)
     return figure

@@ -27,7 +27,7 @@ def print_runs(runs: Sequence[RunResult]) -> None:
         table.add_column(name, justify="right")
     for run in runs:
         table.add_row(run.scheduler, *_cells(run, users))
-    _console().print(table)
+    make_console().print(table)
 
 
 def _cells(run: RunResult, users: Sequence[str]) -> list[str]:
@@ -48,7 +48,7 @@ def print_capacities(capacities: Sequence[Capacity]) -> None:
     for capacity in capacities:
         more = ", or more: it holds at every rate tried" if capacity.exceeds_grid else ""
         name = capacity.runs[0].scheduler
-        _console().print(f"{name}: {capacity.condition} up to {capacity.qps:g} req/s{more}", highlight=False)
+        make_console().print(f"{name}: {capacity.condition} up to {capacity.qps:g} req/s{more}", highlight=False)
 
 
 def print_regions(regions: Sequence[Region], bound: RadBound, load: Load) -> None:
@@ -63,7 +63,7 @@ def print_regions(regions: Sequence[Region], bound: RadBound, load: Load) -> Non
             rates = (vertex.prefill_tokens_per_ms, vertex.decode_tokens_per_ms)
             table.add_row(str(region.b_max), limit, *(f"{rate:.4f}" for rate in rates), batch)
         table.add_section()
-    console = _console()
+    console = make_console()
     console.print(table)
     lines = [f"load: {load.prompt_tokens:.1f} prompt and {load.output_tokens:.1f} output tokens per request"]
     lines += [f"b_max {region.b_max}: stable below {region.requests_per_second:.3f} req/s" for region in regions]
@@ -79,7 +79,8 @@ def _seconds(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
-def _console() -> Console:
+def make_console() -> Console:
+    """Return a console; what does not go to a terminal is not cut."""
     console = Console()
     if not console.is_terminal:
         console.width = WIDTH_WITHOUT_TERMINAL

@@ -29,7 +29,7 @@ REQUEST = RequestView("0123456789abcdef0123456789abcdef", "model", "default", 0.
 ROUNDS = 7
 
 
-def decider(endpoints: int, policy: str = "least-loaded") -> Decider:
+def decider(endpoints: int, policy: str = "least-request") -> Decider:
     """Return a decider that knows so many endpoints."""
     made = Decider(POLICIES[policy](Random(0)))
     made.set_endpoints(EndpointView(f"uid-{n:08}", f"a:{n}", EndpointState.READY, f"n{n}") for n in range(endpoints))
@@ -125,7 +125,7 @@ def main(placements: int) -> None:
     """Measure and print."""
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     for policy in POLICIES:
-        for endpoints in (8, 100):
+        for endpoints in (10, 100, 1000):
             microseconds = deciding(decider(endpoints, policy), endpoints // 2, placements)
             click.echo(f"decided here, {policy}, {endpoints} endpoints: {microseconds:.1f} us")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

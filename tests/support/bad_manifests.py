@@ -78,7 +78,7 @@ BAD: list[tuple[str, Any, str, str]] = [
         "at most one class may have default: true",
     ),
     ("spec.router.replicas", 0, "spec.router.replicas", "greater than or equal to 1"),
-    ("spec.router.policy", "random", "spec.router.policy", 'supported values: "least-loaded", "round-robin"'),
+    ("spec.router.policy", "fastest", "spec.router.policy", 'supported values: "rad", "least-request", "round-robin"'),
     ("spec.router.service", {"type": "ExternalName"}, "spec.router.service.type", "supported values"),
     ("spec.router.service", {"port": 65536}, "spec.router.service.port", "less than or equal to 65535"),
     ("spec.router.timeouts", {"connect": "-1s"}, "spec.router.timeouts.connect", "should match"),

@@ -8,17 +8,22 @@ A decision costs microseconds and is made for every request, so nothing is built
 a request stay one list until something about them changes.
 """
 
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 from operator import attrgetter
 from typing import Final
 
 from fairlead_router.contract import EndpointState, Reason
+from fairlead_router.decisions.admission import Admission
 from fairlead_router.decisions.breaker import Breaker, BreakerSettings, Sign, sign_of
+from fairlead_router.decisions.demand import Demands
 from fairlead_router.decisions.ledger import Account, Ledger, OwnLedger
+from fairlead_router.decisions.pace import Pace
 from fairlead_router.decisions.policies import Policy
+from fairlead_router.decisions.room import has_room
 from fairlead_router.decisions.types import (
     Decision,
+    Demand,
     EndpointView,
     Outcome,
     Placement,
@@ -26,27 +31,47 @@ from fairlead_router.decisions.types import (
     RequestView,
     Slo,
     Ticket,
+    Usage,
 )
+from fairlead_router.decisions.window import Window
 
 DEFAULT_BREAKER: Final = BreakerSettings()
 # A member of an enumeration costs more to look up than to compare with.
 _COMPLETED: Final = Reason.COMPLETED
 _ANSWERED: Final = Sign.ANSWERED
+_NONE_CACHED: Final[Mapping[str, int]] = {}
 
 
 class Decider:
     """Places requests by a policy; `now` is always seconds of one monotonic clock."""
 
     def __init__(
-        self, policy: Policy, breaker: BreakerSettings = DEFAULT_BREAKER, ledger: Ledger | None = None
+        self,
+        policy: Policy,
+        breaker: BreakerSettings = DEFAULT_BREAKER,
+        ledger: Ledger | None = None,
+        admission: Admission | None = None,
     ) -> None:
-        """Begin without endpoints; without a `ledger`, nobody else has requests on them."""
+        """Begin without endpoints.
+
+        Without a `ledger`, nobody else has requests on them; without an `admission`, no request waits or is refused
+        while there is an endpoint.
+        """
         self._policy = policy
+        self._demands = Demands()
+        self._pace = Pace()
+        """Of the pool: what is expected of an endpoint that nothing is known of."""
         self._breaker = breaker
         self._ledger = ledger or OwnLedger()
         self._accounts: dict[str, Account] = {}
         self._ready: list[Account] = []
         """Those that discovery says take requests, in order of uid."""
+        self._admission = admission
+        self._window = Window()
+        self._freed: dict[str, Account] = {}
+        """Endpoints that may have room since the queue was looked at."""
+        self._anew = False
+        """Whether somebody else may stand first in it since then."""
         self._tripped = False
         """Whether any breaker is not closed."""
 
@@ -70,11 +95,12 @@ class Decider:
             if uid in self._accounts:
                 self._accounts[uid].endpoint = endpoint
             else:
-                self._accounts[uid] = Account(endpoint, Breaker(self._breaker))
+                self._accounts[uid] = Account(endpoint, Breaker(self._breaker), Pace(self._pace))
         self._ledger.refresh(self._accounts.values())
         self._forget_gone()
         ready = [account for account in self._accounts.values() if account.endpoint.state is EndpointState.READY]
         self._ready = sorted(ready, key=attrgetter("uid"))
+        self._anew = True
 
     def endpoints(self, now: float) -> tuple[EndpointView, ...]:
         """Every endpoint with its ledger."""
@@ -82,22 +108,64 @@ class Decider:
         self._forget_gone()
         return tuple(account.view(now) for account in self._accounts.values())
 
-    def submit(self, request: RequestView, now: float, tried: Set[str] = frozenset()) -> Decision:
-        """Place the request on an endpoint whose uid is not in `tried`, or say why not."""
+    def submit(self, request: RequestView, now: float, tried: Set[str] = frozenset()) -> Decision | None:
+        """Place the request on an endpoint whose uid is not in `tried`, or say why not.
+
+        None says that it waits: `settle` will tell of it.
+        """
         candidates = self._candidates(now, tried) if tried or self._tripped else self._ready
         if not candidates:
             return Rejection(Reason.NO_ENDPOINT, self._why_none(tried))
         self._ledger.refresh(candidates)
-        account, scores = self._policy.choose(request, candidates)
-        return Placement(self._place(request, account, now), candidates, scores)
+        demand = self._demands.of(request)
+        admission = self._admission
+        if admission is None:
+            among = self._window.of(candidates, demand.cached) if self._policy.weighs else candidates
+            return self._choose(demand, among, now)
+        if not admission.queue or admission.queue.outranks(demand):
+            among = self._window.of(candidates, demand.cached)
+            roomy = [each for each in among if has_room(each, demand)]
+            if not roomy and len(among) < len(candidates) and not admission.queue:
+                roomy = [each for each in candidates if has_room(each, demand)]
+            if roomy:
+                admission.queue.served(request.service_class, demand.prompt_tokens + demand.output_tokens, now)
+                return self._choose(demand, roomy, now)
+        return admission.enter(demand, frozenset(tried), candidates, now)
+
+    def settle(self, now: float) -> list[tuple[RequestView, Decision]]:
+        """Return what has been decided of requests that wait; call it after everything that may make room."""
+        admission = self._admission
+        if admission is None or not admission.queue:
+            return []
+        settled: list[tuple[RequestView, Decision]] = [
+            (entry.demand.request, refusal) for entry, refusal in admission.overdue(now)
+        ]
+        among: Sequence[Account] = list(self._freed.values())
+        if settled or self._anew:  # who stands first now has been offered none of the other endpoints yet
+            among = self._window.of(self._ready, _NONE_CACHED)
+        while (placed := self._next_placed(admission, among, now)) is not None:
+            settled.append(placed)
+            among = self._window.of(self._ready, _NONE_CACHED)
+        self._freed.clear()
+        self._anew = False
+        return settled
+
+    def cancel(self, request_id: str) -> bool:
+        """Forget a request that waits, because nobody wants it any more; returns whether it did."""
+        self._anew = True
+        return self._admission is not None and self._admission.queue.remove(request_id) is not None
+
+    def next_due(self) -> float | None:
+        """Return when `settle` has something to say even if nothing makes room; None while nothing waits."""
+        return self._admission.queue.next_due() if self._admission is not None and self._admission.queue else None
 
     def place(self, request: RequestView, uid: str, now: float) -> Ticket | None:
         """Place the request on an endpoint that somebody else has chosen; None where there is none of that uid."""
         account = self._accounts.get(uid)
-        return None if account is None else self._place(request, account, now)
+        return None if account is None else self._place(self._demands.of(request), account, now)
 
     def first_byte(self, ticket: Ticket, now: float) -> None:
-        """Note that the engine has begun to answer well; needed only where the ticket is a trial.
+        """Note that the engine has begun to answer well: the prompt is computed.
 
         Raises
         ------
@@ -107,11 +175,15 @@ class Decider:
         """
         if not ticket.open:
             raise ticket.ended_already()
+        ticket.account.first_token(ticket, now)
+        self._freed[ticket.account.uid] = ticket.account
         if ticket.account.breaker.worried:
             self._learn(ticket, _ANSWERED, now)
 
-    def end(self, ticket: Ticket, reason: Reason, now: float, status: int = 0) -> Outcome:
-        """Give the place back, exactly once, and judge the request; `status` is the engine's, 0 before its answer.
+    def end(self, ticket: Ticket, reason: Reason, now: float, status: int = 0, usage: Usage | None = None) -> Outcome:
+        """Give the place back, exactly once, and judge the request.
+
+        `status` is the engine's, 0 before its answer; `usage` is what it says of the tokens.
 
         Raises
         ------
@@ -123,7 +195,14 @@ class Decider:
             raise ticket.ended_already()
         ticket.open = False
         account = ticket.account
+        used = usage or Usage(0, ticket.token_chunks)
         account.own -= 1
+        self._freed[account.uid] = account
+        seen = account.finish(ticket, used.output_tokens, now)
+        if seen is not None:
+            self._pace.observe(*seen)
+        if reason is _COMPLETED:
+            self._demands.learn(ticket.request, used)
         self._ledger.note(account)
         sign = sign_of(reason, status)
         if sign is not _ANSWERED or account.breaker.worried:
@@ -140,16 +219,38 @@ class Decider:
             ticket.token_chunks,
         )
 
+    def _choose(self, demand: Demand, candidates: Sequence[Account], now: float) -> Placement:
+        picked, weighed, scores = self._policy.choose(demand, candidates)
+        return Placement(self._place(demand, picked, now), weighed, scores)
+
+    def _next_placed(
+        self, admission: Admission, among: Sequence[Account], now: float
+    ) -> tuple[RequestView, Decision] | None:
+        """Place the first in the queue that one of these endpoints has room for."""
+        ready = [account for account in among if account.endpoint.state is EndpointState.READY]
+        if self._tripped:
+            ready = [account for account in ready if account.breaker.advises(now)] or ready
+        for entry, owed in admission.queue.heads() if ready else ():
+            roomy = [each for each in ready if each.uid not in entry.tried and has_room(each, entry.demand, owed=owed)]
+            if roomy:
+                admission.placed(entry, now)
+                return entry.demand.request, self._choose(entry.demand, roomy, now)
+        return None
+
     def _candidates(self, now: float, tried: Set[str]) -> list[Account]:
         """Leave out what was tried and what a breaker advises against; where it advises against all, take them all."""
         left = [account for account in self._ready if account.uid not in tried]
         return [account for account in left if account.breaker.advises(now)] or left
 
-    def _place(self, request: RequestView, account: Account, now: float) -> Ticket:
+    def _place(self, demand: Demand, account: Account, now: float) -> Ticket:
         trial = self._tripped and account.breaker.placed(now)
+        ticket = Ticket(demand.request, account, trial=trial)
         account.own += 1
+        account.begin(ticket, demand, now)
         self._ledger.note(account)
-        return Ticket(request, account, trial=trial)
+        if demand.request.prefix:
+            self._demands.prefixes.note(account.uid, demand.request.prefix)
+        return ticket
 
     def _learn(self, ticket: Ticket, sign: Sign, now: float) -> None:
         ticket.account.breaker.learn(sign, now, trial=ticket.trial)
@@ -157,8 +258,11 @@ class Decider:
         self._tripped = any(account.breaker.tripped for account in self._accounts.values())
 
     def _forget_gone(self) -> None:
-        for uid in [uid for uid, account in self._accounts.items() if account.over]:
+        gone = [uid for uid, account in self._accounts.items() if account.over]
+        for uid in gone:
             del self._accounts[uid]
+        if gone:
+            self._demands.prefixes.keep(set(self._accounts))
 
     def _why_none(self, tried: Set[str]) -> str:
         states = [account.endpoint.state for account in self._accounts.values()]

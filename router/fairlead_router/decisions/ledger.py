@@ -11,7 +11,9 @@ from typing import Final, Protocol
 
 from fairlead_router.contract import EndpointState
 from fairlead_router.decisions.breaker import Breaker
-from fairlead_router.decisions.types import EndpointView
+from fairlead_router.decisions.load import Load
+from fairlead_router.decisions.pace import EngineLimits, Pace
+from fairlead_router.decisions.types import Demand, EndpointView, Ticket
 
 _GONE: Final = EndpointState.GONE
 
@@ -19,16 +21,50 @@ _GONE: Final = EndpointState.GONE
 class Account:
     """An endpoint as discovery last showed it, what runs there, and its breaker."""
 
-    __slots__ = ("breaker", "endpoint", "in_flight", "own", "uid")
+    __slots__ = ("breaker", "endpoint", "in_flight", "load", "own", "pace", "uid")
 
-    def __init__(self, endpoint: EndpointView, breaker: Breaker) -> None:
+    def __init__(self, endpoint: EndpointView, breaker: Breaker, pace: Pace) -> None:
         self.uid = endpoint.uid
         self.endpoint = endpoint
         self.breaker = breaker
+        self.pace = pace
         self.own = 0
         """Requests in flight that this process has placed."""
         self.in_flight = 0
         """Requests in flight as decisions see them: those of all processes that share a ledger."""
+        self.load = Load()
+        """What this process has placed there, in tokens."""
+
+    @property
+    def limits(self) -> EngineLimits:
+        """What the endpoint can do at a time."""
+        return self.endpoint.limits
+
+    def begin(self, ticket: Ticket, demand: Demand, now: float) -> None:
+        """Note a request that is placed there, and predict its first token."""
+        load = self.load
+        load.begin(ticket, demand, now)
+        if ticket.prefill_tokens:
+            ticket.placed_at = now
+            ticket.predicted_seconds = self.pace.prefill_seconds(
+                load.prefill_tokens, load.decodes, self.endpoint.limits.batch_tokens
+            )
+
+    def first_token(self, ticket: Ticket, now: float) -> None:
+        """Note that a request gets tokens from now on."""
+        if self.load.prompt_done(ticket, now):
+            self.pace.predicted(ticket.predicted_seconds, now - ticket.placed_at)
+
+    def finish(self, ticket: Ticket, output_tokens: int, now: float) -> tuple[float, float, int] | None:
+        """Note that a request has ended; returns what its batches were: mean tokens, mean seconds, how many."""
+        batches = output_tokens - 1
+        seen = None
+        if ticket.first_at and batches > 0 and now > ticket.first_at:
+            tokens = self.load.tokens_per_batch(ticket, now, batches)
+            seen = tokens, (now - ticket.first_at) / batches, batches
+            self.pace.observe(*seen)
+        self.load.end(ticket, now)
+        return seen
 
     @property
     def over(self) -> bool:

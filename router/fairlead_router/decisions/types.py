@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from fairlead_router.contract import BreakerState, EndpointState, Reason
+from fairlead_router.decisions.load import Load
+from fairlead_router.decisions.pace import USUAL_LIMITS, EngineLimits, Pace
 
 if TYPE_CHECKING:
     from fairlead_router.decisions.ledger import Account
@@ -28,13 +30,34 @@ class RequestView(NamedTuple):
     slo: Slo = Slo()
     streamed: bool = False
     prompt_bytes: int = 0
+    prompt_tokens: int | None = None
+    """Where somebody has counted them; else they are estimated."""
+    max_output_tokens: int | None = None
+    prefix: tuple[int, ...] = ()
+    """Hashes of the prompt's blocks in their order, each covering all blocks before."""
+    prefix_block_tokens: int = 64
+    tenant: str = ""
+
+
+class Demand(NamedTuple):
+    """A request, and what it is expected to ask of an engine."""
+
+    request: RequestView
+    prompt_tokens: int
+    output_tokens: int
+    cached: Mapping[str, int]
+    """Tokens of the prompt that an endpoint is believed to have computed before, by uid."""
+
+    def tokens_to_compute(self, uid: str) -> int:
+        """Return the tokens of the prompt that an endpoint has to compute; at least one."""
+        return max(1, self.prompt_tokens - self.cached.get(uid, 0))
 
 
 @dataclass(frozen=True, slots=True)
 class EndpointView:
     """What may be known of an endpoint: its identity, its state and the router's own ledger of it.
 
-    Discovery fills the first four; `in_flight` and `breaker` are the decider's.
+    Discovery fills all but `in_flight` and `breaker`, which are the decider's.
     """
 
     uid: str
@@ -43,6 +66,7 @@ class EndpointView:
     name: str
     in_flight: int = 0
     breaker: BreakerState = BreakerState.CLOSED
+    limits: EngineLimits = USUAL_LIMITS
 
 
 class Candidate(Protocol):
@@ -52,6 +76,12 @@ class Candidate(Protocol):
     def uid(self) -> str: ...  # noqa: D102 - the class says it
     @property
     def in_flight(self) -> int: ...  # noqa: D102 - requests that run there
+    @property
+    def load(self) -> Load: ...  # noqa: D102 - and in tokens
+    @property
+    def pace(self) -> Pace: ...  # noqa: D102 - how fast it works
+    @property
+    def limits(self) -> EngineLimits: ...  # noqa: D102 - what it can do at a time
 
 
 class TicketError(Exception):
@@ -65,8 +95,8 @@ class Ticket:
     """
 
     __slots__ = (
-        "_arrived_at", "account", "endpoint", "last_token", "open", "request", "token_chunks", "trial", "ttft",
-        "worst_tbt",
+        "_arrived_at", "account", "endpoint", "first_at", "kv_tokens", "last_token", "open", "placed_at",
+        "predicted_seconds", "prefill_tokens", "request", "seen", "token_chunks", "trial", "ttft", "worst_tbt",
     )  # fmt: skip
 
     def __init__(self, request: RequestView, account: "Account", *, trial: bool) -> None:
@@ -79,6 +109,13 @@ class Ticket:
         self.trial = trial
         """The endpoint's breaker was not closed: how this request goes tells whether it can be."""
         self.open = True
+        # The decider's books.
+        self.placed_at = 0.0
+        self.predicted_seconds = 0.0  # from the placement to the first token
+        self.first_at = 0.0
+        self.seen = (0.0, 0)
+        self.prefill_tokens = 0
+        self.kv_tokens = 0
         self.ttft: float | None = None
         self.last_token = 0.0
         self.worst_tbt: float | None = None
@@ -124,16 +161,16 @@ class Ticket:
 
 
 class Placement(NamedTuple):
-    """The request runs on the ticket's endpoint; it was picked among `candidates` by their `scores`."""
+    """The request runs on the ticket's endpoint; it was picked among `weighed` by their `scores`."""
 
     ticket: Ticket
-    candidates: Sequence[Candidate] = ()
+    weighed: Sequence[Candidate] = ()
     scores: Sequence[float] = ()
 
     @property
     def scores_by_uid(self) -> Mapping[str, float]:
-        """What each endpoint that could have got the request was worth."""
-        return {each.uid: score for each, score in zip(self.candidates, self.scores, strict=True)}
+        """What each endpoint that was weighed was worth."""
+        return {each.uid: score for each, score in zip(self.weighed, self.scores, strict=True)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +179,15 @@ class Rejection:
 
     reason: Reason
     message: str
+    retry_after_seconds: int | None = None
+    """When it may be worth to come back."""
+
+
+class Usage(NamedTuple):
+    """Tokens of a prompt and of its answer, as an engine has counted them."""
+
+    prompt_tokens: int
+    output_tokens: int
 
 
 class Outcome(NamedTuple):

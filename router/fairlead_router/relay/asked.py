@@ -6,6 +6,7 @@ import orjson
 
 from fairlead_router.contract import Reason
 from fairlead_router.errors import RequestError
+from fairlead_router.relay.prompt_blocks import blocks_of
 
 MAX_BRACKETS: Final = 500_000
 MAX_COMMAS: Final = 4_000_000
@@ -15,6 +16,8 @@ No prompt comes near, in text or in tokens. Brackets and commas inside strings c
 tell them apart as to read them.
 """
 _COUNT_FROM_BYTES: Final = 1024 * 1024
+_LIMITS_OF_OUTPUT: Final = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+"""Of chats, of completions and Anthropic's messages, of responses."""
 
 
 class Asked(NamedTuple):
@@ -22,10 +25,12 @@ class Asked(NamedTuple):
 
     model: str
     streamed: bool
+    max_output_tokens: int | None = None
+    prefix: tuple[int, ...] = ()
 
 
-def asked_of(body: bytes, *, needs_model: bool, max_depth: int) -> Asked:
-    """Read what a request asks for.
+def asked_of(body: bytes, *, needs_model: bool, max_depth: int, with_prefix: bool) -> Asked:
+    """Read what a request asks for; `with_prefix` has the blocks of its prompt named.
 
     Raises
     ------
@@ -49,13 +54,20 @@ def asked_of(body: bytes, *, needs_model: bool, max_depth: int) -> Asked:
     if brackets > max_depth and deeper_than(request, max_depth):
         raise RequestError(Reason.INVALID_REQUEST, f"the body is nested deeper than {max_depth} levels")
     model = request.get("model")
-    if type(model) is str and model:
-        return Asked(model, request.get("stream") is True)
-    if model is None and not needs_model:
-        return Asked("", request.get("stream") is True)
+    if (type(model) is str and model) or (model is None and not needs_model):
+        prefix = blocks_of(request) if with_prefix else ()
+        return Asked(model or "", request.get("stream") is True, _most_output_tokens(request), prefix)
     if "model" not in request:
         raise RequestError(Reason.INVALID_REQUEST, "model is required: the name of the model to run", param="model")
     raise RequestError(Reason.INVALID_REQUEST, f"model must be a non-empty string, not {model!r:.100}", param="model")
+
+
+def _most_output_tokens(request: dict[str, Any]) -> int | None:
+    """Return the limit that a request sets to its answer; an engine judges whether it makes sense."""
+    for name in _LIMITS_OF_OUTPUT:
+        if type(limit := request.get(name)) is int and limit > 0:
+            return limit
+    return None
 
 
 def deeper_than(value: Any, limit: int) -> bool:

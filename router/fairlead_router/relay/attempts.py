@@ -13,7 +13,7 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from fairlead_router.contract import Reason, RetryReason
-from fairlead_router.decisions.types import Decision, Outcome, Placement, Ticket
+from fairlead_router.decisions.types import Decision, Outcome, Placement, Ticket, Usage
 from fairlead_router.errors import RequestError
 from fairlead_router.relay.guard import guarded
 from fairlead_router.relay.outbound import Outbound
@@ -113,12 +113,12 @@ class Attempts:
         self.over = True
         del self._exchange
 
-    def end_ticket(self, reason: Reason, status: int) -> None:
+    def end_ticket(self, reason: Reason, status: int, usage: Usage | None = None) -> None:
         """Give the place back, if the request has one; `status` is the engine's, 0 where it has not answered."""
         ticket, self.ticket = self.ticket, None
         if ticket is not None:
             self._tried |= {ticket.endpoint.uid}
-            self.outcome = self._services.end(ticket, reason, status)
+            self.outcome = self._services.end(ticket, reason, status, usage)
 
     def _decided(self, decision: Decision) -> None:
         if self.over and isinstance(decision, Placement):

@@ -237,6 +237,6 @@ class Exchange:
         self.over = True
         self.deadline = NEVER
         self._outbound.release()
-        self.attempts.end_ticket(reason, self.status)
+        self.attempts.end_ticket(reason, self.status, self.usage)
         self.services.ended(self, reason)
         self.attempts.close()

@@ -77,7 +77,15 @@ class Admitted:
     def view(self, asked: Asked, prompt_bytes: int) -> RequestView:
         """Return the request as decisions see it."""
         return RequestView(
-            self.request_id, asked.model, self.service_class, self.arrived_at, self.slo, asked.streamed, prompt_bytes
+            self.request_id,
+            asked.model,
+            self.service_class,
+            self.arrived_at,
+            self.slo,
+            asked.streamed,
+            prompt_bytes,
+            max_output_tokens=asked.max_output_tokens,
+            prefix=asked.prefix,
         )
 
     def begin_trace(self, view: RequestView) -> Trace:
@@ -138,15 +146,20 @@ class JsonRequest:
         body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
         self._parts.clear()
         admitted = self._admitted
-        max_depth = admitted.services.router.config.limits.json_depth
-        needs_model = admitted.route.needs_model
+        router = admitted.services.router
+        read = partial(
+            asked_of,
+            body,
+            needs_model=admitted.route.needs_model,
+            max_depth=router.config.limits.json_depth,
+            with_prefix=router.names_prefixes,
+        )
         if self._size > INLINE_BYTES:
-            read = partial(asked_of, body, needs_model=needs_model, max_depth=max_depth)
             reading = admitted.services.loop.run_in_executor(None, read)
             reading.add_done_callback(partial(self._read_elsewhere, body))
             return
         try:
-            asked = asked_of(body, needs_model=needs_model, max_depth=max_depth)
+            asked = read()
         except RequestError as error:
             self.fail(error)
         else:

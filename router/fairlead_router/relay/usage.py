@@ -1,19 +1,14 @@
 """Token counts as engines report them, in whichever API."""
 
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import orjson
+
+from fairlead_router.decisions.types import Usage
 
 MAX_READ_BYTES: Final = 256 * 1024
 """Of a whole answer that is larger (embeddings, mostly) only the end is looked at."""
 _USAGE: Final = b'"usage":'
-
-
-class Usage(NamedTuple):
-    """Tokens of the prompt and of the answer."""
-
-    prompt_tokens: int
-    output_tokens: int
 
 
 def usage_of(answer: dict[str, Any], before: Usage | None = None) -> Usage | None:

@@ -4,8 +4,8 @@
     [hello]                                             [hello]            may come late: when it knows the pool
     [running, [[number, uid], ...]]
     [submit, number, ...the request, [tried uid, ...]]  [place, number, uid, trial] or [reject, number, reason, message]
-    [first_byte, number]   of trials only
-    [end, number, reason, status]
+    [first_byte, number]
+    [end, number, reason, status, prompt tokens, output tokens]
     [ping]                                              [pong]
 
 A worker numbers its requests. The answer to a `submit` may come late: a decider may let a request wait. `running` comes
@@ -52,15 +52,28 @@ def submission(number: int, request: RequestView, tried: Set[str]) -> Message:
         slo.tbt_seconds,
         request.streamed,
         request.prompt_bytes,
+        request.max_output_tokens,
+        request.prefix,
         tuple(tried),
     )
 
 
 def submitted(message: Message) -> tuple[RequestView, frozenset[str]]:
     """Return the request that a `submission` is about, and what was tried."""
-    _, _, request_id, model, service_class, arrived_at, ttft, tbt, streamed, prompt_bytes, tried = message
-    slo = Slo(ttft, tbt)
-    return RequestView(request_id, model, service_class, arrived_at, slo, streamed, prompt_bytes), frozenset(tried)
+    _, _, request_id, model, service_class, arrived_at, ttft, tbt, streamed, *asked, tried = message
+    prompt_bytes, max_output_tokens, prefix = asked
+    request = RequestView(
+        request_id,
+        model,
+        service_class,
+        arrived_at,
+        Slo(ttft, tbt),
+        streamed,
+        prompt_bytes,
+        max_output_tokens=max_output_tokens,
+        prefix=tuple(prefix),
+    )
+    return request, frozenset(tried)
 
 
 def running(tickets: Iterable[tuple[int, str]]) -> Message:

@@ -7,7 +7,7 @@ from typing import Final
 
 from fairlead_router.contract import Reason
 from fairlead_router.decisions.decider import Decider
-from fairlead_router.decisions.types import Placement, RequestView, Ticket
+from fairlead_router.decisions.types import Placement, RequestView, Ticket, Usage
 from fairlead_router.workers.asking import Say, submitted
 from fairlead_router.workers.link import Link, Message
 
@@ -76,8 +76,8 @@ class Asking:
             case Say.SUBMIT:
                 self._submit(message)
             case Say.END:
-                _, number, reason, status = message
-                self._end(number, _REASONS[reason], status)
+                _, number, reason, status, *tokens = message
+                self._end(number, _REASONS[reason], status, Usage(*tokens))
             case Say.FIRST_BYTE:
                 self._first_byte(message[1])
             case Say.RUNNING:
@@ -89,7 +89,7 @@ class Asking:
         """Give back the places of a worker that is gone."""
         self._server.forget(self)
         for number in tuple(self._tickets):
-            self._end(number, Reason.CLIENT_DISCONNECTED, 0)
+            self._end(number, Reason.CLIENT_DISCONNECTED, 0, None)
 
     def _submit(self, message: Message) -> None:
         number: int = message[1]
@@ -99,7 +99,7 @@ class Asking:
             ticket = decision.ticket
             self._tickets[number] = ticket
             self.link.send((_PLACE, number, ticket.endpoint.uid, ticket.trial))
-        else:
+        elif decision is not None:
             self.link.send((Say.REJECT.value, number, decision.reason.value, decision.message))
 
     def _first_byte(self, number: int) -> None:
@@ -107,10 +107,10 @@ class Asking:
         if ticket is not None:
             self._decider.first_byte(ticket, self._clock())
 
-    def _end(self, number: int, reason: Reason, status: int) -> None:
+    def _end(self, number: int, reason: Reason, status: int, usage: Usage | None) -> None:
         ticket = self._tickets.pop(number, None)
         if ticket is not None:  # else on an endpoint that this decider has never known
-            self._decider.end(ticket, reason, self._clock(), status)
+            self._decider.end(ticket, reason, self._clock(), status, usage)
 
     def _running(self, tickets: list[tuple[int, str]]) -> None:
         now = self._clock()

@@ -15,7 +15,7 @@ from typing import Final
 
 from fairlead_router.contract import Reason
 from fairlead_router.decisions.decider import Decider
-from fairlead_router.decisions.types import Decision, Outcome, Placement, Rejection, RequestView, Ticket
+from fairlead_router.decisions.types import Decision, Outcome, Placement, Rejection, RequestView, Ticket, Usage
 from fairlead_router.placing import Decided
 from fairlead_router.workers.asking import Say, running, submission
 from fairlead_router.workers.link import Link, Message
@@ -29,6 +29,7 @@ _RETRY_SECONDS: Final = (0.02, 0.5)
 """Between attempts to reach the decider: at first, and at most."""
 
 _END: Final = Say.END.value
+_FIRST_BYTE: Final = Say.FIRST_BYTE.value
 _REASONS: Final = {reason.value: reason for reason in Reason}
 
 
@@ -73,18 +74,20 @@ class RemoteDecider:
         return None
 
     def first_byte(self, ticket: Ticket) -> None:
-        """Tell of an answer, where it tells something of the endpoint."""
+        """Tell of an answer: at once where it tells whether the endpoint is well."""
         trial = ticket.trial
         self._own.first_byte(ticket, self._clock())
-        if trial and self._link is not None:
-            self._link.send((Say.FIRST_BYTE.value, self._open[ticket]))
+        if self._link is not None:
+            send = self._link.send if trial else self._link.send_with_next
+            send((_FIRST_BYTE, self._open[ticket]))
 
-    def end(self, ticket: Ticket, reason: Reason, status: int) -> Outcome:
+    def end(self, ticket: Ticket, reason: Reason, status: int, usage: Usage | None = None) -> Outcome:
         """Give a place back."""
-        outcome = self._own.end(ticket, reason, self._clock(), status)
+        outcome = self._own.end(ticket, reason, self._clock(), status, usage)
         number = self._open.pop(ticket)
         if self.connected and self._link is not None:
-            self._link.send_with_next((_END, number, reason.value, status))
+            used = usage or Usage(0, outcome.token_chunks)
+            self._link.send_with_next((_END, number, reason.value, status, used.prompt_tokens, used.output_tokens))
         return outcome
 
     # The connection to the decider.
@@ -170,6 +173,8 @@ class RemoteDecider:
 
     def _decide(self, request: RequestView, tried: Set[str]) -> Decision:
         decision = self._own.submit(request, self._clock(), tried)
+        if decision is None:
+            raise AssertionError("a decider without an admission lets nobody wait")
         if isinstance(decision, Placement):
             self._numbers += 1
             self._open[decision.ticket] = self._numbers
@@ -188,7 +193,7 @@ class RemoteDecider:
     def _ask_for_another(self, number: int, uid: str, waiting: _Waiting) -> None:
         """Turn down a place on an endpoint that this worker has not heard of yet, or not any more."""
         if self._link is not None:
-            self._link.send((_END, number, Reason.CLIENT_DISCONNECTED.value, 0))
+            self._link.send((_END, number, Reason.CLIENT_DISCONNECTED.value, 0, 0, 0))
         decision = self.submit(waiting.request, waiting.tried | {uid}, waiting.decided)
         if decision is not None:
             waiting.decided(decision)

@@ -2,12 +2,13 @@
 
 import subprocess
 import sys
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairlead_router.config import RouterConfig, ServiceClass, StaticEndpoint, Timeouts, one_line, seconds
+from fairlead_router.config import PolicyName, RouterConfig, ServiceClass, StaticEndpoint, Timeouts, one_line, seconds
 from fairlead_router.contract import Reason
 from fairlead_router.errors import STATUS, RequestError
 
@@ -31,7 +32,7 @@ configs = st.builds(
         max_size=4,
         unique_by=lambda each: each.name,
     ).map(tuple),
-    policy=st.sampled_from(["least-loaded", "round-robin"]),
+    policy=st.sampled_from(get_args(PolicyName)),
     timeouts=st.builds(Timeouts, connect=durations, first_byte=durations, inter_token=durations, total=durations),
     endpoints=st.lists(
         st.builds(StaticEndpoint, uid=names, address=st.just("a:1")), max_size=3, unique_by=lambda each: each.uid
@@ -51,7 +52,10 @@ def test_an_empty_file_is_the_default():
 @pytest.mark.parametrize(
     ("text", "field"),
     [
-        ("policy: fastest", "policy: Input should be 'least-loaded' or 'round-robin', not 'fastest'"),
+        (
+            "policy: fastest",
+            "policy: Input should be 'rad', 'least-request', 'round-robin', 'random', 'power-of-two', 'least-kv', 'prefix-hash' or 'lmetric', not 'fastest'",
+        ),
         ("polcy: round-robin", "polcy"),
         ("timeouts: {total: 0s}", "timeouts.total: must be longer than 0, not '0s'; for example 500ms"),
         ("timeouts: {total: 5}", "timeouts.total"),

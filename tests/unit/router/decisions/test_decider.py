@@ -15,7 +15,7 @@ from fairlead_router.decisions.decider import Decider, meets
 from fairlead_router.decisions.policies import POLICIES
 from fairlead_router.decisions.types import EndpointView, Placement, Rejection, RequestView, Slo, TicketError
 
-LEAST_LOADED = POLICIES["least-loaded"]
+LEAST_REQUEST = POLICIES["least-request"]
 
 
 def endpoint(uid: str, state: EndpointState = EndpointState.READY) -> EndpointView:
@@ -34,7 +34,7 @@ BREAKER = BreakerSettings(failures=2, open_seconds=OPEN_SECONDS)
 
 
 def decider(*endpoints: EndpointView) -> Decider:
-    made = Decider(LEAST_LOADED(Random(0)), BREAKER)
+    made = Decider(LEAST_REQUEST(Random(0)), BREAKER)
     made.set_endpoints(endpoints)
     return made
 
@@ -52,7 +52,7 @@ class Ledger(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.decider = Decider(LEAST_LOADED(Random(0)), BREAKER)
+        self.decider = Decider(LEAST_REQUEST(Random(0)), BREAKER)
         self.known: dict[str, EndpointState] = {}
         self.open: list[str] = []
         self.now = 0.0
@@ -242,14 +242,14 @@ class OthersToo:
 
 
 def test_requests_of_other_processes_count_where_the_ledger_knows_of_them():
-    made = Decider(LEAST_LOADED(Random(0)), ledger=OthersToo())
+    made = Decider(LEAST_REQUEST(Random(0)), ledger=OthersToo())
     made.set_endpoints([endpoint("a"), endpoint("b")])
     assert [placed(made).endpoint.uid for _ in range(3)] == ["b"] * 3
     assert {view.uid: view.in_flight for view in made.endpoints(0.0)} == {"a": 3, "b": 3}
 
 
 def test_an_endpoint_that_is_gone_stays_while_another_process_has_requests_there():
-    made = Decider(LEAST_LOADED(Random(0)), ledger=OthersToo())
+    made = Decider(LEAST_REQUEST(Random(0)), ledger=OthersToo())
     made.set_endpoints([endpoint("a"), endpoint("b")])
     made.set_endpoints([])
     assert [(view.uid, view.state) for view in made.endpoints(0.0)] == [("a", EndpointState.GONE)]

@@ -20,7 +20,7 @@ REQUEST = RequestView("r", "m", "c", arrived_at=0.0)
 
 
 def own_decider(*uids: str) -> Decider:
-    made = Decider(POLICIES["least-loaded"](Random(0)))
+    made = Decider(POLICIES["least-request"](Random(0)))
     made.set_endpoints(EndpointView(uid, f"{uid}:1", EndpointState.READY, uid) for uid in uids)
     return made
 

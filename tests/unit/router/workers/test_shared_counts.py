@@ -34,7 +34,7 @@ class Worker:
     def __init__(self, descriptor: int, row: int | None) -> None:
         self.counts = SharedCounts(descriptor, 2)
         self.ledger = SharedLedger(self.counts, row)
-        self.decider = Decider(POLICIES["least-loaded"](Random(0)), ledger=self.ledger)
+        self.decider = Decider(POLICIES["least-request"](Random(0)), ledger=self.ledger)
 
     def show(self, **slots: int) -> None:
         self.ledger.assign(slots)

@@ -1,0 +1,130 @@
+"""SLAI at the router: run a request now, let it wait, or say at once that its SLO cannot be met.
+
+A request that finds no room is compared with what waits before it: so many tokens at the rate at which the pool takes
+them, then its own prompt. Where its first token would come too late, its class says whether it is refused (and told when
+to come back) or waits behind those that are not late.
+"""
+
+from collections.abc import Mapping, Sequence
+from math import ceil, exp, inf
+from typing import Final
+
+from fairlead_router.contract import Reason
+from fairlead_router.decisions.queue import Queue, Waiting
+from fairlead_router.decisions.rules import DEFAULT_RULES, ClassRules, OnUnreachable, QueueLimits
+from fairlead_router.decisions.types import Candidate, Demand, Rejection
+
+MOST_RETRY_AFTER_SECONDS: Final = 30
+_RATE_SECONDS: Final = 10.0
+"""Time over which the pool's rate is measured."""
+_LEAST_SECONDS: Final = 1.0
+"""Of a backlog, before its rate says anything."""
+_THEORY_SECONDS: Final = 0.25
+"""How long what the endpoints' paces promise is not added up anew."""
+
+
+class Drain:
+    """The rate at which the pool takes tokens from its queue."""
+
+    def __init__(self) -> None:
+        self._tokens = self._seconds = 0.0
+        self._last_at = 0.0
+        self._theory = 0.0
+        self._theory_at = -inf
+
+    def backlog_begins(self, now: float) -> None:
+        """Note that requests wait from now on."""
+        self._last_at = now
+
+    def took(self, tokens: int, now: float) -> None:
+        """Note tokens that left the queue for an endpoint."""
+        passed = now - self._last_at
+        fade = exp(-passed / _RATE_SECONDS)
+        self._tokens = self._tokens * fade + tokens
+        self._seconds = self._seconds * fade + passed
+        self._last_at = now
+
+    def tokens_per_second(self, endpoints: Sequence[Candidate], now: float) -> float:
+        """Return what was measured, or what full batches would be."""
+        if self._seconds >= _LEAST_SECONDS:
+            return self._tokens / self._seconds
+        if now - self._theory_at > _THEORY_SECONDS:
+            self._theory_at = now
+            self._theory = sum(
+                each.limits.batch_tokens / each.pace.batch_seconds(each.limits.batch_tokens) for each in endpoints
+            )
+        return self._theory
+
+
+class Admission:
+    """The queue of one pool, and who may enter it."""
+
+    def __init__(self, rules: Mapping[str, ClassRules], limits: QueueLimits) -> None:
+        self.queue = Queue(rules, limits)
+        self._rules = rules
+        self._drain = Drain()
+
+    def enter(
+        self, demand: Demand, tried: frozenset[str], endpoints: Sequence[Candidate], now: float
+    ) -> Rejection | None:
+        """Let a request wait that found no room, or say why not."""
+        queue, request = self.queue, demand.request
+        rate = self._drain.tokens_per_second(endpoints, now)
+        wait_seconds = queue.tokens_before(demand) / rate if rate > 0 else 0.0
+        if queue.full:
+            return Rejection(Reason.QUEUE_FULL, "the pool's queue is full", _whole(wait_seconds))
+        service_seconds = min(
+            each.pace.prefill_seconds(demand.prompt_tokens, each.load.decodes, each.limits.batch_tokens)
+            for each in endpoints[:_LOOKED_AT]
+        )
+        limit = request.slo.ttft_seconds
+        deadline = request.arrived_at + (queue.limits.wait_seconds if limit is None else limit)
+        entry = Waiting(demand, tried, now, deadline)
+        entry.latest_start = deadline - service_seconds if limit is not None else inf
+        late_by = now + wait_seconds - entry.latest_start
+        if late_by > 0:
+            if self._rule(demand).on_unreachable is OnUnreachable.REJECT:
+                return unreachable(request.service_class, late_by)
+            entry.late, entry.latest_start = True, inf
+        if not queue:
+            self._drain.backlog_begins(now)
+        queue.add(entry)
+        return None
+
+    def placed(self, entry: Waiting, now: float) -> None:
+        """Note that a request has left the queue for an endpoint."""
+        self._drain.took(entry.demand.prompt_tokens + entry.demand.output_tokens, now)
+        self.queue.placed(entry, now)
+
+    def overdue(self, now: float) -> list[tuple[Waiting, Rejection]]:
+        """Return the requests that have waited for nothing, and why; those that may wait on go behind."""
+        refused: list[tuple[Waiting, Rejection]] = []
+        for entry in self.queue.due(now):
+            request = entry.demand.request
+            if self.queue.patience_over(entry, now):
+                refusal = Rejection(Reason.QUEUE_TIMEOUT, "the request has waited as long as any may", 1)
+            elif self._rule(entry.demand).on_unreachable is OnUnreachable.QUEUE:
+                self.queue.demote(entry)
+                continue
+            else:
+                refusal = unreachable(request.service_class, 1.0)
+            self.queue.remove(request.request_id)
+            refused.append((entry, refusal))
+        return refused
+
+    def _rule(self, demand: Demand) -> ClassRules:
+        return self._rules.get(demand.request.service_class, DEFAULT_RULES)
+
+
+_LOOKED_AT: Final = 16
+"""Endpoints whose pace is looked at for an estimate: in a large pool some are as good as all."""
+
+
+def unreachable(service_class: str, late_by_seconds: float) -> Rejection:
+    """Refuse a request whose first token would come too late."""
+    message = f"the TTFT limit of class {service_class} cannot be met: it would be missed by {late_by_seconds:.1f} s"
+    return Rejection(Reason.SLO_UNREACHABLE, message, _whole(late_by_seconds))
+
+
+def _whole(seconds: float) -> int:
+    return max(1, min(MOST_RETRY_AFTER_SECONDS, ceil(seconds)))

@@ -1,0 +1,60 @@
+"""What requests ask of an engine, learnt from what those before them have used.
+
+Nobody tokenises a prompt here: at a millisecond per thousand tokens that would hold up every stream. The tokens of a
+prompt are its bytes times a ratio that every reported usage corrects; the tokens of an answer are those that requests of
+the same class and model have had, cut at what the request allows.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from fairlead_router.decisions.output_lengths import OutputLengths
+from fairlead_router.decisions.prefix_index import PrefixIndex
+from fairlead_router.decisions.types import Demand, RequestView, Usage
+
+BYTES_PER_TOKEN: Final = 4.0
+"""Of English text and of JSON, before anything else is known."""
+_WEIGHT: Final = 0.05
+"""Of one request in the ratio of bytes to tokens."""
+_MOST_KEYS: Final = 1000
+"""Models, or classes and models, that are told apart; a client may send any name."""
+_NONE_CACHED: Final[Mapping[str, int]] = {}
+
+
+class Demands:
+    """Estimates of one pool."""
+
+    def __init__(self) -> None:
+        self.prefixes = PrefixIndex()
+        """Where which prompts have been."""
+        self._bytes_per_token: dict[str, float] = {}
+        self._output_tokens: dict[tuple[str, str], OutputLengths] = {}
+
+    def of(self, request: RequestView) -> Demand:
+        """Estimate what a request asks for."""
+        prompt_tokens = request.prompt_tokens
+        if prompt_tokens is None:
+            prompt_tokens = int(request.prompt_bytes / self._bytes_per_token.get(request.model, BYTES_PER_TOKEN)) + 1
+        lengths = self._output_tokens.get((request.service_class, request.model))
+        output_tokens = (lengths or _UNKNOWN).mean
+        if request.max_output_tokens is not None and request.max_output_tokens < output_tokens:
+            output_tokens = request.max_output_tokens
+        cached = self.prefixes.cached_tokens(request) if request.prefix else _NONE_CACHED
+        return Demand(request, prompt_tokens, int(output_tokens), cached)
+
+    def learn(self, request: RequestView, usage: Usage) -> None:
+        """Learn from an answer that has completed; 0 tokens are those that nobody has counted."""
+        prompt_tokens, output_tokens = usage
+        if prompt_tokens and request.prompt_bytes and _may_hold(self._bytes_per_token, request.model):
+            known = self._bytes_per_token.get(request.model, BYTES_PER_TOKEN)
+            self._bytes_per_token[request.model] = known + _WEIGHT * (request.prompt_bytes / prompt_tokens - known)
+        key = request.service_class, request.model
+        if output_tokens and _may_hold(self._output_tokens, key):
+            self._output_tokens.setdefault(key, OutputLengths()).add(output_tokens)
+
+
+_UNKNOWN: Final = OutputLengths()
+
+
+def _may_hold(known: Mapping[object, object], key: object) -> bool:
+    return len(known) < _MOST_KEYS or key in known

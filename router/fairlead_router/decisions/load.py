@@ -1,0 +1,97 @@
+"""What runs on an endpoint, in tokens, as far as this router has placed it: the resource ledger.
+
+Every request is in one of two phases. Until its first token its prompt is to be computed; from then on it is one of the
+decodes, a token in every batch. Where an answer is not streamed nobody sees the first token, and the request counts as a
+decode from the start.
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fairlead_router.decisions.types import Demand, Ticket
+
+
+class Load:
+    """The requests of one endpoint; times are in seconds of the caller's clock and never go back."""
+
+    __slots__ = (
+        "_computed_tokens",
+        "_decode_seconds",
+        "_since",
+        "decodes",
+        "kv_tokens",
+        "prefill_tokens",
+        "tbt_limits",
+    )
+
+    def __init__(self) -> None:
+        self.prefill_tokens = 0
+        """Tokens of prompts that are to be computed."""
+        self.decodes = 0
+        """Requests that get a token with every batch."""
+        self.kv_tokens = 0
+        """Tokens of prompts and of expected answers that running requests keep in memory."""
+        self.tbt_limits: dict[float, int] = {}
+        """How many running requests have which TBT limit, in seconds."""
+        self._decode_seconds = 0.0  # decodes integrated over time
+        self._computed_tokens = 0  # of prompts that were computed to their end
+        self._since = 0.0
+
+    @property
+    def tightest_tbt_seconds(self) -> float | None:
+        """The strictest TBT limit of a running request; None where none has any."""
+        return min(self.tbt_limits, default=None)
+
+    def begin(self, ticket: "Ticket", demand: "Demand", now: float) -> None:
+        """Note what a request takes, from its placement on."""
+        ticket.kv_tokens = demand.prompt_tokens + demand.output_tokens
+        self.kv_tokens += ticket.kv_tokens
+        limit = demand.request.slo.tbt_seconds
+        if limit is not None:
+            self.tbt_limits[limit] = self.tbt_limits.get(limit, 0) + 1
+        if demand.request.streamed:
+            ticket.prefill_tokens = demand.tokens_to_compute(ticket.account.uid)
+            self.prefill_tokens += ticket.prefill_tokens
+        else:
+            self._add_decodes(1, now)
+
+    def prompt_done(self, ticket: "Ticket", now: float) -> bool:
+        """Note a first token; returns False where it has been noted before, or cannot be seen."""
+        if not ticket.prefill_tokens:
+            return False
+        self._computed_tokens += ticket.prefill_tokens
+        self.prefill_tokens -= ticket.prefill_tokens
+        ticket.prefill_tokens = 0
+        self._add_decodes(1, now)
+        ticket.first_at = now
+        ticket.seen = self._decode_seconds, self._computed_tokens
+        return True
+
+    def end(self, ticket: "Ticket", now: float) -> None:
+        """Give back what a request has taken."""
+        if ticket.prefill_tokens:
+            self.prefill_tokens -= ticket.prefill_tokens
+            ticket.prefill_tokens = 0
+        else:
+            self._add_decodes(-1, now)
+        self.kv_tokens -= ticket.kv_tokens
+        ticket.kv_tokens = 0
+        limit = ticket.request.slo.tbt_seconds
+        if limit is not None:
+            left = self.tbt_limits[limit] - 1
+            if left:
+                self.tbt_limits[limit] = left
+            else:
+                del self.tbt_limits[limit]
+
+    def tokens_per_batch(self, ticket: "Ticket", now: float, batches: int) -> float:
+        """Return the mean tokens of the endpoint's batches since the request's first token, if there were so many."""
+        decode_seconds, computed_tokens = ticket.seen
+        self._add_decodes(0, now)
+        decodes = (self._decode_seconds - decode_seconds) / (now - ticket.first_at)
+        return decodes + (self._computed_tokens - computed_tokens) / batches
+
+    def _add_decodes(self, more: int, now: float) -> None:
+        self._decode_seconds += self.decodes * (now - self._since)
+        self._since = now
+        self.decodes += more

@@ -1,0 +1,118 @@
+"""How fast an endpoint works: the time of a batch by the tokens in it, fitted online from what the router sees.
+
+The model is the engine core's own (`fairlead_engine.batch_time`, shape `Linear`): T(n) = base + token * n. Nobody tells
+the router what was in a batch. But between a stream's first token and its last, an engine runs as many batches as the
+stream gets tokens, and the ledger knows what else ran there meanwhile: the mean tokens per batch and the mean seconds per
+batch are one observation for a weighted least-squares fit that forgets. Pods may differ: each has a fit of its own, and
+begins with that of the pool.
+"""
+
+from dataclasses import dataclass
+from math import ceil
+from typing import Final
+
+_FORGET: Final = 0.98
+"""Weight of all older observations after one more."""
+_FULL_WEIGHT_BATCHES: Final = 64
+"""A stream of so many batches has full weight."""
+_FEWEST_BATCHES: Final = 4
+"""Of a shorter stream little is to be learnt."""
+_USUAL: Final = ((1.0, 0.02), (1024.0, 0.12))
+"""Tokens and seconds of batches on a usual GPU: what is taken for known."""
+_PRIOR_WEIGHT: Final = 0.02
+"""Of each of them: next to nothing, but where all observations are of like batches, it says how others would be."""
+_FIT_EVERY: Final = 8
+"""Observations, once there are some: one more changes little."""
+_ERROR_WEIGHT: Final = 0.05
+_BIAS_WEIGHT: Final = 0.05
+_BIAS_BOUNDS: Final = (0.2, 5.0)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineLimits:
+    """What an engine can do at a time; where nobody knows, what is usual."""
+
+    max_num_seqs: int = 256
+    """Requests that run."""
+    batch_tokens: int = 2048
+    """Token budget of a batch: prompts are computed in chunks of what decodes leave of it."""
+    kv_tokens: int | None = None
+    """Tokens that its KV memory holds; None where it is not known."""
+
+
+USUAL_LIMITS: Final = EngineLimits()
+
+
+class Pace:
+    """The fit of one endpoint, or of the pool."""
+
+    __slots__ = ("_n", "_nn", "_nt", "_prior", "_since_fit", "_t", "_w", "base_seconds", "bias", "error", "token_seconds")
+
+    def __init__(self, like: "Pace | None" = None) -> None:
+        """Begin as another one is, or as is usual; that goes on to count, a little."""
+        self._w = self._n = self._nn = self._t = self._nt = 0.0
+        self._since_fit = 0
+        self.bias = 1.0
+        """Observed TTFT over predicted TTFT, as of late."""
+        self.error = 0.0
+        """Relative error of predicted TTFTs, as of late."""
+        self._prior = _USUAL if like is None else tuple((n, like.batch_seconds(n)) for n, _ in _USUAL)
+        self._fit()
+
+    def observe(self, tokens_per_batch: float, seconds_per_batch: float, batches: int) -> None:
+        """Learn from a stream that saw so many batches."""
+        if batches < _FEWEST_BATCHES:
+            return
+        self._w *= _FORGET
+        self._n *= _FORGET
+        self._nn *= _FORGET
+        self._t *= _FORGET
+        self._nt *= _FORGET
+        self._add(tokens_per_batch, seconds_per_batch, min(1.0, batches / _FULL_WEIGHT_BATCHES))
+        self._since_fit += 1
+        if self._since_fit >= _FIT_EVERY or self._w < _FIT_EVERY:
+            self._fit()
+
+    def predicted(self, predicted_seconds: float, observed_seconds: float) -> None:
+        """Learn how good a prediction of a TTFT was."""
+        if predicted_seconds <= 0 or observed_seconds <= 0:
+            return
+        ratio = observed_seconds / predicted_seconds
+        self.error += _ERROR_WEIGHT * (abs(1.0 - 1.0 / ratio) - self.error)
+        low, high = _BIAS_BOUNDS
+        self.bias = min(high, max(low, self.bias * (1.0 + _BIAS_WEIGHT * (min(high, ratio) - 1.0))))
+
+    def batch_seconds(self, tokens: float) -> float:
+        """Predict the time of a batch of so many tokens."""
+        return self.base_seconds + self.token_seconds * tokens
+
+    def prefill_seconds(self, prefill_tokens: float, decodes: int, batch_tokens: int) -> float:
+        """Predict how long so many prompt tokens take, in chunks beside so many decodes."""
+        room = max(1, batch_tokens - decodes)
+        full = int(prefill_tokens // room)
+        rest = prefill_tokens - full * room
+        seconds = full * self.batch_seconds(batch_tokens)
+        if rest > 0:
+            seconds += self.batch_seconds(decodes + ceil(rest))
+        return seconds * self.bias
+
+    def _add(self, tokens: float, seconds: float, weight: float) -> None:
+        self._w += weight
+        self._n += weight * tokens
+        self._nn += weight * tokens * tokens
+        self._t += weight * seconds
+        self._nt += weight * tokens * seconds
+
+    def _fit(self) -> None:
+        """Solve for base and slope, neither of them negative."""
+        self._since_fit = 0
+        w, n, nn, t, nt = self._w, self._n, self._nn, self._t, self._nt
+        for tokens, seconds in self._prior:
+            w += _PRIOR_WEIGHT
+            n += _PRIOR_WEIGHT * tokens
+            nn += _PRIOR_WEIGHT * tokens * tokens
+            t += _PRIOR_WEIGHT * seconds
+            nt += _PRIOR_WEIGHT * tokens * seconds
+        slope = (nt - n * t / w) / (nn - n * n / w)
+        self.token_seconds = min(max(0.0, slope), t / n)
+        self.base_seconds = max(0.0, (t - self.token_seconds * n) / w)

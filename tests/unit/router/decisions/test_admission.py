@@ -1,0 +1,262 @@
+"""Run now, wait or refuse: the decider with SLAI's admission before it."""
+
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from fairlead_router.contract import EndpointState, Reason
+from fairlead_router.decisions.admission import MOST_RETRY_AFTER_SECONDS, Admission
+from fairlead_router.decisions.decider import Decider
+from fairlead_router.decisions.pace import EngineLimits
+from fairlead_router.decisions.policies import POLICIES
+from fairlead_router.decisions.room import has_room
+from fairlead_router.decisions.rules import ClassRules, OnUnreachable, QueueLimits
+from fairlead_router.decisions.types import EndpointView, Placement, Rejection, RequestView, Slo
+
+LIMITS = EngineLimits(max_num_seqs=4, batch_tokens=512, kv_tokens=100_000)
+RULES = {
+    "strict": ClassRules(priority=10, share=0.6),
+    "batch": ClassRules(share=0.4, on_unreachable=OnUnreachable.QUEUE),
+}
+SLOS = {"strict": Slo(0.5, 0.1), "batch": Slo(2.0, None)}
+
+
+def endpoint(uid: str, limits: EngineLimits = LIMITS) -> EndpointView:
+    return EndpointView(uid, f"{uid}:1", EndpointState.READY, uid, limits=limits)
+
+
+class Pool:
+    """A decider, and requests to it at a time of its own."""
+
+    def __init__(self, *endpoints: EndpointView, queue: QueueLimits | None = None) -> None:
+        queue = queue or QueueLimits()
+        self.decider = Decider(POLICIES["rad"](Random(0)), admission=Admission(RULES, queue))
+        self.decider.set_endpoints(endpoints or (endpoint("a"),))
+        self.now = 0.0
+        self.running = {}
+        self.ended = []
+        self._number = 0
+
+    def submit(self, service_class="batch", tokens=100, *, slo=None):
+        self._number += 1
+        name = str(self._number)
+        slo = slo or SLOS[service_class]
+        request = RequestView(name, "m", service_class, self.now, slo, streamed=True, prompt_tokens=tokens)
+        decision = self.decider.submit(request, self.now)
+        self._note(request, decision)
+        return decision
+
+    def fill(self) -> None:
+        while isinstance(self.submit(), Placement):
+            pass
+
+    def settle(self):
+        settled = self.decider.settle(self.now)
+        for request, decision in settled:
+            self._note(request, decision)
+        return settled
+
+    def end_one(self):
+        name = next(iter(self.running))
+        self.decider.end(self.running.pop(name), Reason.COMPLETED, self.now, 200)
+        return self.settle()
+
+    def _note(self, request, decision):
+        if isinstance(decision, Placement):
+            self.running[request.request_id] = decision.ticket
+        elif decision is not None:
+            self.ended.append((request.request_id, decision.reason))
+
+
+def test_a_request_runs_at_once_where_there_is_room():
+    assert isinstance(Pool().submit(), Placement)
+
+
+def test_a_request_waits_where_there_is_none_and_runs_when_there_is():
+    pool = Pool()
+    pool.fill()
+    pool.now = 0.1
+    (request, decision), *_ = pool.end_one()
+    assert isinstance(decision, Placement)
+    assert request.request_id not in pool.decider._admission.queue._entries
+
+
+def test_what_waits_is_served_before_what_comes():
+    pool = Pool()
+    pool.fill()
+    pool.now = 0.2
+    name = next(iter(pool.running))
+    pool.decider.end(pool.running.pop(name), Reason.COMPLETED, pool.now, 200)
+    assert pool.submit() is None
+
+
+def test_a_class_whose_limit_cannot_be_met_is_refused_at_once_and_told_when_to_come_back():
+    pool = Pool()
+    pool.fill()
+    for _ in range(200):
+        pool.submit("strict", 400)
+    refusal = pool.submit("strict", 400)
+    assert isinstance(refusal, Rejection)
+    assert refusal.reason is Reason.SLO_UNREACHABLE
+    assert 1 <= refusal.retry_after_seconds <= MOST_RETRY_AFTER_SECONDS
+
+
+def test_a_class_that_queues_waits_behind_those_that_are_not_late():
+    pool = Pool()
+    pool.fill()
+    for _ in range(300):
+        assert pool.submit("batch", 400) is None
+
+
+def test_a_request_that_has_waited_past_its_limit_is_refused_or_goes_behind():
+    pool = Pool()
+    pool.fill()
+    assert pool.submit("strict") is None
+    pool.now = 0.6
+    ((_, decision),) = pool.settle()
+    assert decision.reason is Reason.SLO_UNREACHABLE
+    pool.now = 3.0
+    assert pool.settle() == []
+
+
+def test_nobody_waits_longer_than_the_queue_allows():
+    pool = Pool(queue=QueueLimits(wait_seconds=5.0))
+    pool.fill()
+    pool.now = 5.1
+    assert {decision.reason for _, decision in pool.settle()} == {Reason.QUEUE_TIMEOUT}
+
+
+def test_a_full_queue_refuses():
+    pool = Pool(queue=QueueLimits(requests=3))
+    pool.fill()
+    pool.submit()
+    pool.submit()
+    assert pool.submit().reason is Reason.QUEUE_FULL
+
+
+def test_a_request_that_is_not_wanted_any_more_leaves_the_queue():
+    pool = Pool()
+    pool.fill()
+    assert pool.decider.cancel(str(pool._number))
+    assert not pool.decider.cancel(str(pool._number))
+    assert pool.end_one() == []
+
+
+def test_without_endpoints_nobody_waits():
+    pool = Pool()
+    pool.decider.set_endpoints([])
+    assert pool.submit().reason is Reason.NO_ENDPOINT
+
+
+@pytest.mark.parametrize(
+    ("limits", "before", "roomy"),
+    [
+        (EngineLimits(2, 512, None), [100], True),
+        (EngineLimits(2, 512, None), [100, 100], False),  # requests
+        (EngineLimits(9, 512, None), [500], True),
+        (EngineLimits(9, 512, None), [600], False),  # its next batch is full
+        (EngineLimits(9, 512, 1000), [100], True),
+        (EngineLimits(9, 512, 700), [100], False),  # memory
+        (EngineLimits(9, 512, 100), [], True),  # an idle endpoint always takes one
+    ],
+)
+def test_an_endpoint_has_room_until_its_resources_are_taken(limits, before, roomy):
+    pool = Pool(endpoint("a", limits))
+    for tokens in before:
+        assert isinstance(pool.submit(tokens=tokens), Placement)
+    assert isinstance(pool.submit(), Placement) is roomy
+
+
+def test_a_strict_stream_keeps_prompts_away_that_would_slow_it_down():
+    limits = EngineLimits(64, 4096, None)
+    pool = Pool(endpoint("a", limits))
+    pool.submit("strict", 10)
+    pool.decider.first_byte(next(iter(pool.running.values())), 0.1)
+    pool.now = 0.1
+    assert pool.submit("batch", 3000) is None
+    assert isinstance(pool.submit("strict", 10), Placement)
+
+
+class AnyOrder(RuleBasedStateMachine):
+    """Any sequence of arrivals, first tokens, ends, endpoints and time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pool = Pool(endpoint("a"), endpoint("b"))
+        self.submitted = 0
+
+    @rule(service_class=st.sampled_from(sorted(RULES)), tokens=st.integers(1, 3000))
+    def arrive(self, service_class, tokens):
+        self.submitted += 1
+        self.pool.submit(service_class, tokens)
+
+    @rule(which=st.integers(0, 9))
+    def first_token(self, which):
+        tickets = list(self.pool.running.values())
+        if tickets:
+            self.pool.decider.first_byte(tickets[which % len(tickets)], self.pool.now)
+            self.pool.settle()
+
+    @rule(which=st.integers(0, 9), reason=st.sampled_from([Reason.COMPLETED, Reason.CLIENT_DISCONNECTED]))
+    def end(self, which, reason):
+        names = list(self.pool.running)
+        if names:
+            ticket = self.pool.running.pop(names[which % len(names)])
+            self.pool.decider.end(ticket, reason, self.pool.now, 200)
+            self.pool.settle()
+
+    @rule(up=st.sets(st.sampled_from("ab")))
+    def endpoints(self, up):
+        self.pool.decider.set_endpoints([endpoint(uid) for uid in sorted(up)])
+        self.pool.settle()
+
+    @rule(seconds=st.floats(0, 3))
+    def time(self, seconds):
+        self.pool.now += seconds
+        self.pool.settle()
+
+    @invariant()
+    def every_request_is_somewhere_exactly_once(self):
+        waiting = len(self.pool.decider._admission.queue)
+        known = {name for name, _ in self.pool.ended}
+        assert len(known) == len(self.pool.ended)
+        assert waiting + len(self.pool.running) + len(self.pool.ended) <= self.submitted
+
+    @invariant()
+    def the_ledger_is_never_negative_and_zero_when_idle(self):
+        for account in self.pool.decider._accounts.values():
+            load = account.load
+            numbers = (load.prefill_tokens, load.decodes, load.kv_tokens, account.own)
+            assert min(numbers) >= 0
+            if account.own == 0:
+                assert numbers == (0, 0, 0, 0)
+                assert load.tbt_limits == {}
+
+    @invariant()
+    def work_is_conserved(self):
+        """Nothing waits at the head that a ready endpoint has room for."""
+        decider = self.pool.decider
+        for entry, owed in decider._admission.queue.heads():
+            assert not any(has_room(account, entry.demand, owed=owed) for account in decider._ready)
+
+
+TestAnyOrder = AnyOrder.TestCase
+TestAnyOrder.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+
+
+@given(more=st.integers(0, 100), tokens=st.integers(1, 2000))
+@settings(deadline=None)
+def test_more_that_waits_never_turns_a_refusal_into_an_admission(more, tokens):
+    def decision(waiting: int) -> str:
+        pool = Pool()
+        pool.fill()
+        for _ in range(waiting):
+            pool.submit("strict", 300)
+        found = pool.submit("strict", tokens)
+        return "refused" if isinstance(found, Rejection) else "waits"
+
+    if decision(more) == "refused":
+        assert decision(more + 20) == "refused"

@@ -1,0 +1,182 @@
+"""The order in which requests that wait get room."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fairlead_router.decisions.queue import Queue, Waiting
+from fairlead_router.decisions.rules import ClassRules, QueueLimits
+from fairlead_router.decisions.types import Demand, RequestView, Slo
+
+LIMITS = QueueLimits(requests=100, size_bytes=10_000, wait_seconds=60.0)
+RULES = {"high": ClassRules(priority=10, share=0.6), "low": ClassRules(priority=0, share=0.4)}
+
+
+class Clients:
+    """Requests into a queue, and out of it."""
+
+    def __init__(self, rules=RULES, limits=LIMITS) -> None:
+        self.queue = Queue(rules, limits)
+        self._number = 0
+
+    def wait(self, name="", service_class="low", *, at=0.0, tokens=100, tenant="", ttft=4.0, size=10) -> Waiting:
+        self._number += 1
+        request = RequestView(
+            name or str(self._number), "m", service_class, at, Slo(ttft, None), True, size, tokens, tenant=tenant
+        )
+        entry = Waiting(Demand(request, tokens, 100, {}), frozenset(), at, at + ttft)
+        self.queue.add(entry)
+        return entry
+
+    def serve(self, now=0.0) -> str:
+        head, _ = next(self.queue.heads())
+        self.queue.placed(head, now)
+        return head.demand.request.request_id
+
+    def serve_all(self) -> list[str]:
+        return [self.serve() for _ in range(len(self.queue))]
+
+
+def test_the_class_of_higher_priority_goes_first():
+    clients = Clients({"high": ClassRules(priority=1), "low": ClassRules()})
+    clients.wait("a", "low")
+    clients.wait("b", "high", at=1.0)
+    assert clients.serve_all() == ["b", "a"]
+
+
+def test_a_class_that_has_had_less_than_its_share_goes_before_its_betters():
+    clients = Clients()
+    for _ in range(10):
+        clients.wait(service_class="high")
+        clients.wait(service_class="low")
+    served = [next(clients.queue.heads())[0].demand.request.service_class for _ in range(10) if clients.serve()]
+    assert 3 <= served.count("low") <= 5
+
+
+def test_shortest_prompt_first_inside_a_window_and_earlier_windows_first():
+    clients = Clients()
+    clients.wait("long", tokens=900)
+    clients.wait("short", at=0.1, tokens=10)
+    clients.wait("shorter but later", at=3.0, tokens=1)
+    assert clients.serve_all() == ["short", "long", "shorter but later"]
+
+
+def test_tenants_are_served_by_the_tokens_that_they_have_had():
+    clients = Clients()
+    for _ in range(8):
+        clients.wait(tenant="flood")
+    for _ in range(3):
+        clients.wait(tenant="other")
+    tenants = []
+    while clients.queue:
+        head, _ = next(clients.queue.heads())
+        tenants.append(head.demand.request.tenant)
+        clients.queue.placed(head, 0.0)
+    assert tenants[:6].count("other") == 3
+
+
+def test_a_tenant_that_comes_back_has_not_saved_up():
+    clients = Clients()
+    for _ in range(10):
+        clients.wait(tenant="steady")
+    for _ in range(6):
+        clients.serve()
+    for _ in range(6):
+        clients.wait(tenant="back")
+    tenants = []
+    for _ in range(6):
+        head, _ = next(clients.queue.heads())
+        tenants.append(head.demand.request.tenant)
+        clients.queue.placed(head, 0.0)
+    assert tenants.count("steady") >= 2
+
+
+def test_a_request_that_is_late_goes_behind_those_that_are_not():
+    clients = Clients()
+    late = clients.wait("late")
+    clients.wait("in time", at=3.0)
+    clients.queue.demote(late)
+    assert clients.serve_all() == ["in time", "late"]
+
+
+def test_requests_fall_due_when_they_cannot_be_in_time_and_when_their_patience_ends():
+    clients = Clients()
+    clients.wait("a")
+    assert clients.queue.next_due() == 4.0
+    assert list(clients.queue.due(3.9)) == []
+    (entry,) = clients.queue.due(4.0)
+    clients.queue.demote(entry)
+    assert clients.queue.next_due() == 60.0
+    assert not clients.queue.patience_over(entry, 59.0)
+    assert [each.demand.request.request_id for each in clients.queue.due(60.0)] == ["a"]
+    assert clients.queue.patience_over(entry, 60.0)
+
+
+def test_a_request_that_was_taken_out_falls_due_no_more():
+    clients = Clients()
+    clients.wait("a")
+    assert clients.queue.remove("a") is not None
+    assert clients.queue.remove("a") is None
+    assert list(clients.queue.due(100.0)) == []
+    assert list(clients.queue.heads()) == []
+
+
+def test_it_is_full_by_requests_and_by_bytes():
+    clients = Clients(limits=QueueLimits(requests=2, size_bytes=100, wait_seconds=60.0))
+    entry = clients.wait(size=60)
+    assert not clients.queue.full
+    clients.wait(size=60)
+    assert clients.queue.full
+    clients.queue.remove(entry.demand.request.request_id)
+    assert not clients.queue.full
+
+
+events = st.lists(
+    st.tuples(
+        st.sampled_from(["wait", "wait", "serve", "remove", "demote"]),
+        st.sampled_from(["high", "low"]),
+        st.sampled_from(["a", "b"]),
+        st.integers(1, 2000),
+    ),
+    max_size=60,
+)
+
+
+@given(events)
+def test_whatever_happens_every_request_leaves_exactly_once_and_the_counts_are_right(happening):
+    clients = Clients()
+    waiting: dict[str, Waiting] = {}
+    now = 0.0
+    for what, service_class, tenant, tokens in happening:
+        now += 0.1
+        if what == "wait":
+            entry = clients.wait("", service_class, at=now, tokens=tokens, tenant=tenant)
+            waiting[entry.demand.request.request_id] = entry
+        elif waiting and what == "serve":
+            del waiting[clients.serve(now)]
+        elif waiting and what == "remove":
+            name = next(iter(waiting))
+            assert clients.queue.remove(name) is waiting.pop(name)
+        elif waiting and what == "demote":
+            clients.queue.demote(next(iter(waiting.values())))
+        assert len(clients.queue) == len(waiting)
+        assert sum(clients.queue.depths().values()) == len(waiting)
+        ahead = clients.queue.tokens_before(Demand(RequestView("", "m", "low", now), 1, 1, {}))
+        assert ahead == sum(each.demand.prompt_tokens + each.demand.output_tokens for each in waiting.values())
+    assert set(clients.serve_all()) == set(waiting)
+
+
+def test_tenants_that_come_and_go_do_not_fill_the_memory():
+    clients = Clients()
+    for number in range(5000):
+        clients.wait(tenant=str(number))
+        clients.serve()
+        assert list(clients.queue.heads()) == []
+    assert len(clients.queue._classes["low"]._tenants) <= 1001
+
+
+def test_requests_that_come_and_go_do_not_fill_the_memory():
+    clients = Clients()
+    for _ in range(5000):
+        clients.wait(at=0.0)
+        clients.serve()
+    assert len(clients.queue._timers) <= 1002
