@@ -26,8 +26,7 @@ from opentelemetry.util.types import AttributeValue
 
 from fairlead_router import config
 from fairlead_router.contract import Reason, RetryReason
-from fairlead_router.decisions.types import EndpointView, Outcome, RequestView
-from fairlead_router.relay.usage import Usage
+from fairlead_router.decisions.types import EndpointView, Outcome, RequestView, Usage
 from fairlead_router.tracing import OPERATIONS, OTHER_OPERATION, Headers
 
 logger = logging.getLogger(__name__)

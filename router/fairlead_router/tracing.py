@@ -10,8 +10,7 @@ from typing import Final, Protocol
 
 from fairlead_router import config
 from fairlead_router.contract import Reason, RetryReason
-from fairlead_router.decisions.types import EndpointView, Outcome, RequestView
-from fairlead_router.relay.usage import Usage
+from fairlead_router.decisions.types import EndpointView, Outcome, RequestView, Usage
 
 Headers = Sequence[tuple[bytes, bytes]]
 

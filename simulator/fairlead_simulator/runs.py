@@ -100,7 +100,7 @@ def _submit(jobs: int, work: Callable[[S], R]) -> Iterator[Submit[S, R]]:
     # Spawned: forking a process that has the progress bar's thread may deadlock. Ctrl-C ends workers without a word.
     spawn, quiet = multiprocessing.get_context("spawn"), (signal.SIGINT, signal.SIG_DFL)
     with ProcessPoolExecutor(jobs, spawn, signal.signal, quiet) as executor:
-        yield partial(executor.submit, work)
+        yield lambda scenario: executor.submit(work, scenario)
 
 
 def _run_at_once(work: Callable[[S], R], scenario: S) -> Future[R]:

@@ -6,7 +6,7 @@ the same class and model have had, cut at what the request allows.
 """
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 from fairlead_router.decisions.output_lengths import OutputLengths
 from fairlead_router.decisions.prefix_index import PrefixIndex
@@ -56,5 +56,5 @@ class Demands:
 _UNKNOWN: Final = OutputLengths()
 
 
-def _may_hold(known: Mapping[object, object], key: object) -> bool:
+def _may_hold(known: Mapping[Any, object], key: object) -> bool:
     return len(known) < _MOST_KEYS or key in known

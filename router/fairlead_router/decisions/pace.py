@@ -46,7 +46,19 @@ USUAL_LIMITS: Final = EngineLimits()
 class Pace:
     """The fit of one endpoint, or of the pool."""
 
-    __slots__ = ("_n", "_nn", "_nt", "_prior", "_since_fit", "_t", "_w", "base_seconds", "bias", "error", "token_seconds")
+    __slots__ = (
+        "_n",
+        "_nn",
+        "_nt",
+        "_prior",
+        "_since_fit",
+        "_t",
+        "_w",
+        "base_seconds",
+        "bias",
+        "error",
+        "token_seconds",
+    )
 
     def __init__(self, like: "Pace | None" = None) -> None:
         """Begin as another one is, or as is usual; that goes on to count, a little."""

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from typing import Final, Protocol
 
 from fairlead_router.contract import Reason
+from fairlead_router.decisions.types import Usage
 from fairlead_router.edge.response import Response
 from fairlead_router.errors import RequestError
 from fairlead_router.http1.answers import AnswerHead
 from fairlead_router.relay.dialects import Dialect
 from fairlead_router.relay.sse import SseObserver
-from fairlead_router.relay.usage import MAX_READ_BYTES, Usage, usage_in
+from fairlead_router.relay.usage import MAX_READ_BYTES, usage_in
 from fairlead_router.upstream.errors import LostError
 
 _EVENT_STREAM: Final = b"text/event-stream"

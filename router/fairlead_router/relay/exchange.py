@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from fairlead_router.contract import Header, Reason
 from fairlead_router.deadlines import NEVER, SWEEP_SECONDS
-from fairlead_router.decisions.types import RequestView
+from fairlead_router.decisions.types import RequestView, Usage
 from fairlead_router.errors import RequestError
 from fairlead_router.http1.answers import AnswerHead
 from fairlead_router.relay.answers import Relayed, Stream, Whole, is_stream
@@ -23,7 +23,6 @@ from fairlead_router.relay.guard import fault, guarded
 from fairlead_router.relay.headers import to_client
 from fairlead_router.relay.outbound import Outbound
 from fairlead_router.relay.sse import EventTooLargeError
-from fairlead_router.relay.usage import Usage
 from fairlead_router.tracing import Trace
 from fairlead_router.upstream.errors import LostError, NotAnsweredError, UpstreamError
 

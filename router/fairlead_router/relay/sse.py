@@ -16,9 +16,10 @@ from typing import Final
 
 import orjson
 
+from fairlead_router.decisions.types import Usage
 from fairlead_router.http1.chunks import SMALL, SMALL_BEGIN_WITH, SMALL_DATA_AT
 from fairlead_router.relay.dialects import NOTHING, TOKENS, Dialect, Says
-from fairlead_router.relay.usage import Usage, usage_of
+from fairlead_router.relay.usage import usage_of
 
 MAX_EVENT_BYTES: Final = 4 * 1024 * 1024
 """An event that is longer is not an engine's token chunk; holding it back would only cost memory."""

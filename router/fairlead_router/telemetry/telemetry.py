@@ -12,8 +12,7 @@ from prometheus_client.registry import Collector
 from fairlead_router import contract
 from fairlead_router.config import RouterConfig, seconds
 from fairlead_router.contract import Metric, Reason, RetryReason, Verdict
-from fairlead_router.decisions.types import EndpointView, Outcome, RequestView
-from fairlead_router.relay.usage import Usage
+from fairlead_router.decisions.types import EndpointView, Outcome, RequestView, Usage
 from fairlead_router.telemetry.accumulators import Counter, Histogram, StreamMeters
 from fairlead_router.telemetry.exposition import families, rendered
 from fairlead_router.telemetry.labels import ModelNames

@@ -10,8 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from fairlead_router.config import RouterConfig, ServiceClass
 from fairlead_router.contract import EndpointState, Metric, Reason, RetryReason
-from fairlead_router.decisions.types import EndpointView, Outcome, RequestView
-from fairlead_router.relay.usage import Usage
+from fairlead_router.decisions.types import EndpointView, Outcome, RequestView, Usage
 from fairlead_router.telemetry import Occupancy, Telemetry, merge
 from fairlead_router.telemetry.exposition import SLICE_SAMPLES
 

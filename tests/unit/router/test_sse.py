@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fairlead_router.decisions.types import Usage
 from fairlead_router.http1.chunks import chunk as chunked
 from fairlead_router.relay.dialects import ANY, CHAT, MESSAGES, RESPONSES
 from fairlead_router.relay.sse import MAX_EVENT_BYTES, EventTooLargeError, SseObserver
-from fairlead_router.relay.usage import Usage
 
 
 def delta(**fields: object) -> bytes:

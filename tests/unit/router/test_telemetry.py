@@ -6,8 +6,7 @@ import pytest
 
 from fairlead_router.config import RouterConfig, ServiceClass
 from fairlead_router.contract import TBT_BUCKETS, TTFT_BUCKETS, BreakerState, EndpointState, Metric, Reason, RetryReason
-from fairlead_router.decisions.types import EndpointView, Outcome, RequestView
-from fairlead_router.relay.usage import Usage
+from fairlead_router.decisions.types import EndpointView, Outcome, RequestView, Usage
 from fairlead_router.telemetry import MAX_LEARNT_MODELS, ModelNames, Telemetry
 
 CONFIG = RouterConfig(

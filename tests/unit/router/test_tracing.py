@@ -14,10 +14,9 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from fairlead_router import config, otel
 from fairlead_router.contract import EndpointState, Reason, RetryReason
-from fairlead_router.decisions.types import EndpointView, Outcome, RequestView
+from fairlead_router.decisions.types import EndpointView, Outcome, RequestView, Usage
 from fairlead_router.otel import OtelTracer, otlp_tracer, resource_of
 from fairlead_router.relay.routes import ROUTES
-from fairlead_router.relay.usage import Usage
 from fairlead_router.tracing import OPERATIONS, NoTracer, Tracing, TracingUnavailableError, tracer_of
 
 DEADLINE_SECONDS = 5.0

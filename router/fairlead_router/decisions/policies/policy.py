@@ -4,7 +4,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from operator import attrgetter
 from random import Random
-from typing import ClassVar, Generic, NamedTuple, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from fairlead_router.decisions.types import Candidate, Demand
 
@@ -23,7 +23,8 @@ class Choice(NamedTuple, Generic[C]):
 class Policy(Protocol):
     """Chooses an endpoint; one that `weighs` them is shown a few of a large pool."""
 
-    weighs: ClassVar[bool]
+    @property
+    def weighs(self) -> bool: ...  # noqa: D102 - the class says it
 
     def choose(self, demand: Demand, candidates: Sequence[C], /) -> Choice[C]:
         """Choose one of at least one candidate, given in order of uid."""
