@@ -25,6 +25,8 @@ from fairlead_router.contract import Annotation, Component, EndpointState, Heade
 from fairlead_router.contract import Metric as RouterMetric
 from fairlead_router.identity.keys import KeyRing
 from fairlead_router.telemetry import Telemetry
+from fairlead_simulator.fleet.files import read_workload
+from fairlead_simulator.fleet.scenario import ClassSpec
 
 
 def load(path: Path) -> ModuleType:
@@ -253,12 +255,15 @@ def test_a_shell_command_that_is_shown_is_one(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", blocks("yaml"))
-def test_yaml_that_is_shown_is_a_pool_or_a_file_of_the_router(text: str) -> None:
+def test_yaml_that_is_shown_is_a_pool_or_a_file_that_is_read(text: str, tmp_path: Path) -> None:
     shown = yaml.safe_load(text)
     if "kind" in shown:
         parse_spec(shown["spec"])
     elif "keys" in shown:
         KeyRing.from_yaml(text)
+    elif "streams" in shown:
+        (tmp_path / "workload.yaml").write_text(text)
+        read_workload(tmp_path / "workload.yaml", [ClassSpec(each["class"]) for each in shown["streams"]])
     else:
         RouterConfig.from_yaml(text)
 

@@ -38,7 +38,7 @@ PROMISED = (
     "admin port",
     "watch on pods",
     "list or file",
-    "Least-loaded",
+    "Least-request",
     "filter -> score -> pick",
     "TTFT and TBT",
     "know no edge",
