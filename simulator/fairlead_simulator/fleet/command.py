@@ -9,13 +9,12 @@ from pathlib import Path
 
 import click
 
-from fairlead_router.decisions.policies import POLICIES
 from fairlead_simulator import specs
 from fairlead_simulator.command_line import Command, bad_input, reading
 from fairlead_simulator.fleet import files
 from fairlead_simulator.fleet.report import print_fleet
 from fairlead_simulator.fleet.results import FleetResult
-from fairlead_simulator.fleet.scenario import Failure, FleetScenario, PodSpec, PolicySpec
+from fairlead_simulator.fleet.scenario import NAMES, Failure, FleetScenario, PodSpec, PolicySpec
 from fairlead_simulator.fleet.study import FleetStudy, mean_over_seeds, run_fleet
 from fairlead_simulator.output import PLOT_SUFFIXES, check_writable, replacing
 from fairlead_simulator.runs import runner
@@ -27,7 +26,7 @@ Count = click.IntRange(min=1)
 
 def policies(text: str) -> tuple[PolicySpec, ...]:
     """Read names of policies; `all` is every one."""
-    names = tuple(POLICIES) if text == "all" else tuple(dict.fromkeys(text.split(",")))
+    names = NAMES if text == "all" else tuple(dict.fromkeys(text.split(",")))
     return tuple(PolicySpec.parse(name) for name in names)
 
 
@@ -69,7 +68,7 @@ def failures(text: str) -> tuple[Failure, ...]:
     default="rad,least-request,round-robin",
     metavar="NAME,...",
     callback=reading(policies),
-    help=f"Routing policies to compare, of {', '.join(POLICIES)}; or all. rad comes with SLAI's admission, others as their "
+    help=f"Routing policies to compare, of {', '.join(NAMES)}; or all. rad comes with SLAI's admission, others as their "
     "authors ship them; NAME+slai and NAME-slai change that.",
 )
 @click.option(
@@ -122,6 +121,14 @@ def failures(text: str) -> tuple[Failure, ...]:
 @click.option(
     "--enable-prefix-caching", "prefix_cache", is_flag=True, help="Engines keep blocks of prompts for later ones."
 )
+@click.option(
+    "--scrape",
+    "scrape_seconds",
+    default=0.05,
+    metavar="SECONDS",
+    callback=reading(lambda text: specs.positive(str(text))),
+    help="Between two looks at the engines' metrics, for policies that go by them.",
+)
 @click.option("--jobs", type=Count, metavar="N", help="Runs at the same time.  [default: one per core]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @click.option(
@@ -144,6 +151,7 @@ def fleet(  # noqa: PLR0913 - click gives every option a parameter
     slow: tuple[int, float],
     lost: tuple[Failure, ...] | None,
     prefix_cache: bool,
+    scrape_seconds: float,
     jobs: int | None,
     as_json: bool,
     plot: Path | None,
@@ -184,6 +192,7 @@ def fleet(  # noqa: PLR0913 - click gives every option a parameter
             seed=seed,
             routers=routers,
             failures=_checked(lost or (), pods),
+            scrape_seconds=scrape_seconds,
         )
         shares = shares_of_capacity(loads or "0.7,0.9,1.0,1.2")
     every_seed = tuple(range(seed, seed + seeds))

@@ -4,6 +4,7 @@ from fairlead_engine.batch_time import BatchTime
 from fairlead_engine.blocks import BLOCK_TOKENS
 from fairlead_engine.types import Batch, Request, Token
 from fairlead_router.decisions.pace import EngineLimits
+from fairlead_simulator.fleet.peers import EngineStats
 from fairlead_simulator.fleet.scenario import PodSpec
 
 NO_BUDGET = 1 << 20
@@ -38,6 +39,11 @@ class Pod:
     def waiting(self) -> int:
         """Requests that the engine has not admitted."""
         return self._core.waiting
+
+    @property
+    def stats(self) -> EngineStats:
+        """What the engine's metrics say."""
+        return EngineStats(self._core.waiting, self._core.used_blocks / self._core.limits.num_gpu_blocks)
 
     def add(self, request: Request, now: float) -> None:
         """Take a request."""

@@ -10,6 +10,7 @@ from fairlead_router.decisions.policies import POLICIES
 from fairlead_router.decisions.rules import DEFAULT_RULES, ClassRules, QueueLimits
 from fairlead_router.decisions.types import Slo
 from fairlead_simulator.arrivals import Arrivals, Poisson
+from fairlead_simulator.fleet.peers import PEERS
 from fairlead_simulator.lengths import Lengths
 from fairlead_simulator.setup import Setup
 from fairlead_simulator.workload import LengthSource, ShareGpt
@@ -86,15 +87,15 @@ class PolicySpec:
             There is no such policy.
 
         """
-        name = text.removesuffix("+slai").removesuffix("-slai") if text not in POLICIES else text
-        if name not in POLICIES:
-            raise ValueError(
-                f"policy {text!r} is unknown; choose from {', '.join(POLICIES)}, with +slai or -slai behind"
-            )
+        name = text.removesuffix("+slai").removesuffix("-slai")
+        if name not in NAMES:
+            raise ValueError(f"policy {text!r} is unknown; choose from {', '.join(NAMES)}, with +slai or -slai behind")
         return cls(name, text.endswith("+slai") or (name == RAD and not text.endswith("-slai")))
 
 
 RAD = "rad"
+NAMES = (*POLICIES, *PEERS)
+"""Policies that can be simulated: the router's, and peers'."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,8 @@ class FleetScenario:
     routers: int = 1
     failures: tuple[Failure, ...] = ()
     queue: QueueLimits = field(default_factory=QueueLimits)
+    scrape_seconds: float = 0.05
+    """Between two looks at the engines' own metrics, for policies that go by them."""
     drain_seconds: float = 120.0
     """How long the pool may work on after the last arrival; what has not ended then has missed."""
 

@@ -17,6 +17,7 @@ from fairlead_router.decisions.decider import Decider
 from fairlead_router.decisions.policies import POLICIES
 from fairlead_router.decisions.types import Decision, EndpointView, Placement, RequestView, Ticket
 from fairlead_simulator.fleet.meter import FleetMeter
+from fairlead_simulator.fleet.peers import PEERS, EngineStats
 from fairlead_simulator.fleet.pod import Pod
 from fairlead_simulator.fleet.results import FleetFigures
 from fairlead_simulator.fleet.scenario import Arrival, Failure, FleetScenario
@@ -41,6 +42,7 @@ class Fleet:
     def __init__(self, scenario: FleetScenario) -> None:
         self._scenario = scenario
         self._pods = {f"pod-{index:04}": Pod(f"pod-{index:04}", spec) for index, spec in enumerate(scenario.pods)}
+        self._scraped: dict[str, EngineStats] = {}
         self._deciders = [self._decider(index) for index in range(scenario.routers)]
         self._router_of = scenario.random("routers")
         self._slos = {spec.name: spec.slo for spec in scenario.classes}
@@ -56,6 +58,8 @@ class Fleet:
         scenario = self._scenario
         arrivals = scenario.arrivals()
         self._next_arrival(arrivals)
+        if scenario.policy.name in PEERS:
+            self._scrape(0.0)
         for failure in scenario.failures:
             self._fail_at(failure)
         until = scenario.seconds + scenario.drain_seconds
@@ -206,8 +210,15 @@ class Fleet:
         admission = None
         if scenario.policy.admission:
             admission = Admission({spec.name: spec.rules for spec in scenario.classes}, scenario.queue)
-        policy = POLICIES[scenario.policy.name](scenario.random(f"router-{index}"))
+        name, random = scenario.policy.name, scenario.random(f"router-{index}")
+        policy = PEERS[name](self._scraped, random) if name in PEERS else POLICIES[name](random)
         return Decider(policy, admission=admission)
+
+    def _scrape(self, now: float) -> None:
+        """Read every engine's metrics, and again after a while, as long as requests come."""
+        self._scraped.update((uid, pod.stats) for uid, pod in self._pods.items())
+        if now < self._scenario.seconds:
+            self._at(now + self._scenario.scrape_seconds, self._scrape)
 
     def _at(self, seconds: float, happen: Callable[[float], None]) -> None:
         heappush(self._events, (seconds, next(self._order), happen))

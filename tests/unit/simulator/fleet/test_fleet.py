@@ -7,12 +7,11 @@ import pytest
 
 from fairlead_engine.batch_time import Linear
 from fairlead_engine.limits import Limits
-from fairlead_router.decisions.policies import POLICIES
 from fairlead_router.decisions.rules import ClassRules, OnUnreachable
 from fairlead_router.decisions.types import Slo
 from fairlead_simulator.fleet.capacity import capacity
 from fairlead_simulator.fleet.meter import jain
-from fairlead_simulator.fleet.scenario import ClassSpec, Failure, FleetScenario, PodSpec, PolicySpec, Stream
+from fairlead_simulator.fleet.scenario import NAMES, ClassSpec, Failure, FleetScenario, PodSpec, PolicySpec, Stream
 from fairlead_simulator.fleet.simulation import simulate_fleet
 from fairlead_simulator.lengths import Lengths
 from fairlead_simulator.setup import Setup
@@ -36,7 +35,7 @@ def scenario(policy: str = "least-request", **changes: object) -> FleetScenario:
     return replace(made, **changes)
 
 
-@pytest.mark.parametrize("policy", [*POLICIES, "least-request+slai", "rad-slai"])
+@pytest.mark.parametrize("policy", [*NAMES, "least-request+slai", "llm-d+slai", "rad-slai"])
 @pytest.mark.parametrize("routers", [1, 2])
 def test_every_request_is_accounted_for_exactly_once(policy, routers):
     made = scenario(policy, routers=routers)
@@ -60,7 +59,7 @@ def test_a_policy_does_not_change_what_is_asked():
 
 
 def test_a_light_load_is_served_well_by_every_policy():
-    for policy in POLICIES:
+    for policy in NAMES:
         assert simulate_fleet(scenario(policy, qps=3.0)).goodput == 1.0
 
 
