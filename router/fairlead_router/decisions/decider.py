@@ -230,7 +230,7 @@ class Decider:
         ready = [account for account in among if account.endpoint.state is EndpointState.READY]
         if self._tripped:
             ready = [account for account in ready if account.breaker.advises(now)] or ready
-        for entry, owed in admission.queue.heads() if ready else ():
+        for entry, owed in admission.queue.heads(now) if ready else ():
             roomy = [each for each in ready if each.uid not in entry.tried and has_room(each, entry.demand, owed=owed)]
             if roomy:
                 admission.placed(entry, now)

@@ -1,6 +1,6 @@
 """The pool's queue: requests that no endpoint has room for, in the order in which they should get it.
 
-    class: one that is owed its share, else the highest priority
+    class: by priority, as long as every class gets its share
       tenant: the one that has had the fewest tokens (fair queueing by work: VTC, arXiv 2401.00588)
         request: can still meet its TTFT limit; then its deadline, in windows; shortest prompt inside a window
 
@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 from itertools import count
 from math import exp, floor
+from operator import itemgetter
 from typing import Final
 
 from fairlead_router.decisions.rules import DEFAULT_RULES, ClassRules, QueueLimits
@@ -23,8 +24,10 @@ from fairlead_router.decisions.types import Demand
 
 WINDOW_SHARE: Final = 0.25
 """Width of a window of deadlines, as a share of the TTFT limit."""
-_SHARE_SECONDS: Final = 10.0
+_SHARE_SECONDS: Final = 60.0
 """Time over which classes have their shares."""
+_STARVED: Final = 0.75
+"""A class that has had less than this of its share goes before everybody."""
 _MANY_TENANTS: Final = 1000
 _MANY_TIMERS: Final = 1000
 
@@ -184,23 +187,24 @@ class Queue:
         self._served_at = now
         self._served[service_class] = self._served.get(service_class, 0.0) + tokens
 
-    def heads(self) -> Iterator[tuple[Waiting, bool]]:
-        """Yield the next of every class in the order in which classes are served, and whether it is owed its share."""
+    def heads(self, now: float) -> Iterator[tuple[Waiting, bool]]:
+        """Yield the next of every class in the order in which classes are served, and whether it is owed its share.
+
+        A class that has had much less than its share goes first: that bounds its wait. Then come those that have had
+        less, and those whose next must start soon; then the others: so a class is made to wait for another's share only
+        as long as it has time. Among equals priority decides.
+        """
         total = sum(self._served.values())
-        waiting = [(name, of_class) for name, of_class in self._classes.items() if of_class.waiting]
-        ranked = sorted(
-            (
-                not (owed := self._served.get(name, 0.0) < of_class.rules.share * total),
-                -of_class.rules.priority,
-                name,
-                owed,
-            )
-            for name, of_class in waiting
-        )
-        for _, _, name, owed in ranked:
-            head = self._classes[name].head()
+        ranked = []
+        for name, of_class in self._classes.items():
+            head = of_class.head() if of_class.waiting else None
             if head is not None:
-                yield head, owed
+                rules, had = of_class.rules, self._served.get(name, 0.0)
+                starved = had < _STARVED * rules.share * total
+                pressing = had < rules.share * total or _is_urgent(head, now)
+                ranked.append((not starved, not pressing, -rules.priority, name, head))
+        for unstarved, _, _, _, head in sorted(ranked, key=itemgetter(0, 1, 2, 3)):
+            yield head, not unstarved
 
     def outranks(self, demand: Demand) -> bool:
         """Whether a request that has just come goes before everything that waits."""
@@ -255,6 +259,11 @@ class Queue:
 
     def _rules_of(self, demand: Demand) -> ClassRules:
         return self._rules.get(demand.request.service_class, DEFAULT_RULES)
+
+
+def _is_urgent(entry: Waiting, now: float) -> bool:
+    """Whether a request has used up half of the time in which it may wait."""
+    return not entry.late and now - entry.entered_at >= (entry.latest_start - entry.entered_at) / 2
 
 
 def _tokens(entry: Waiting) -> int:

@@ -239,7 +239,7 @@ class AnyOrder(RuleBasedStateMachine):
     def work_is_conserved(self):
         """Nothing waits at the head that a ready endpoint has room for."""
         decider = self.pool.decider
-        for entry, owed in decider._admission.queue.heads():
+        for entry, owed in decider._admission.queue.heads(self.pool.now):
             assert not any(has_room(account, entry.demand, owed=owed) for account in decider._ready)
 
 

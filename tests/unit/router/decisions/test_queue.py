@@ -28,7 +28,7 @@ class Clients:
         return entry
 
     def serve(self, now=0.0) -> str:
-        head, _ = next(self.queue.heads())
+        head, _ = next(self.queue.heads(0.0))
         self.queue.placed(head, now)
         return head.demand.request.request_id
 
@@ -48,7 +48,7 @@ def test_a_class_that_has_had_less_than_its_share_goes_before_its_betters():
     for _ in range(10):
         clients.wait(service_class="high")
         clients.wait(service_class="low")
-    served = [next(clients.queue.heads())[0].demand.request.service_class for _ in range(10) if clients.serve()]
+    served = [next(clients.queue.heads(0.0))[0].demand.request.service_class for _ in range(10) if clients.serve()]
     assert 3 <= served.count("low") <= 5
 
 
@@ -68,7 +68,7 @@ def test_tenants_are_served_by_the_tokens_that_they_have_had():
         clients.wait(tenant="other")
     tenants = []
     while clients.queue:
-        head, _ = next(clients.queue.heads())
+        head, _ = next(clients.queue.heads(0.0))
         tenants.append(head.demand.request.tenant)
         clients.queue.placed(head, 0.0)
     assert tenants[:6].count("other") == 3
@@ -84,7 +84,7 @@ def test_a_tenant_that_comes_back_has_not_saved_up():
         clients.wait(tenant="back")
     tenants = []
     for _ in range(6):
-        head, _ = next(clients.queue.heads())
+        head, _ = next(clients.queue.heads(0.0))
         tenants.append(head.demand.request.tenant)
         clients.queue.placed(head, 0.0)
     assert tenants.count("steady") >= 2
@@ -117,7 +117,7 @@ def test_a_request_that_was_taken_out_falls_due_no_more():
     assert clients.queue.remove("a") is not None
     assert clients.queue.remove("a") is None
     assert list(clients.queue.due(100.0)) == []
-    assert list(clients.queue.heads()) == []
+    assert list(clients.queue.heads(0.0)) == []
 
 
 def test_it_is_full_by_requests_and_by_bytes():
@@ -170,7 +170,7 @@ def test_tenants_that_come_and_go_do_not_fill_the_memory():
     for number in range(5000):
         clients.wait(tenant=str(number))
         clients.serve()
-        assert list(clients.queue.heads()) == []
+        assert list(clients.queue.heads(0.0)) == []
     assert len(clients.queue._classes["low"]._tenants) <= 1001
 
 
