@@ -42,8 +42,15 @@ def kill(pid: int) -> None:
     for by those who send the signal.
     """
     os.kill(pid, signal.SIGKILL)
-    while _files(pid):
+    while _lives(pid):  # its list of files is empty before its sockets are closed: they accept clients until it is over
         time.sleep(0.001)
+
+
+def _lives(pid: int) -> bool:
+    """Whether a process is there, and not one that waits for nothing but its parent's notice."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
 
 
 def resident_bytes(pid: int) -> int:
