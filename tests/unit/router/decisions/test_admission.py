@@ -333,5 +333,7 @@ class TestPromptsThatAreCached:
         del pool.running[name]
         pool.decider.end(ticket, Reason.COMPLETED, 0.1, 200)
         pool.now = 0.1
+        assert pool.settle() == []  # there is no room for the strict one, and nobody goes before it
+        pool.decider.cancel(str(pool._number))
         (request, _), *_ = pool.settle()
-        assert request.service_class == "strict"
+        assert request.request_id == "again"
