@@ -127,9 +127,14 @@ class Decider:
             roomy = [each for each in among if has_room(each, demand)]
             if not roomy and len(among) < len(candidates) and not admission.queue:
                 roomy = [each for each in candidates if has_room(each, demand)]
-            if roomy:
-                admission.queue.served(request.service_class, demand.prompt_tokens + demand.output_tokens, now)
-                return self._choose(demand, roomy, now)
+        elif demand.cached and not admission.queue.outranked(demand):
+            # Behind others of its class it would be computed anew: it is less work where it has been.
+            roomy = [each for each in candidates if each.uid in demand.cached and has_room(each, demand)]
+        else:
+            roomy = []
+        if roomy:
+            admission.queue.served(request.service_class, demand.prompt_tokens + demand.output_tokens, now)
+            return self._choose(demand, roomy, now)
         return admission.enter(demand, frozenset(tried), candidates, now)
 
     def settle(self, now: float) -> list[tuple[RequestView, Decision]]:
@@ -230,6 +235,11 @@ class Decider:
         ready = [account for account in among if account.endpoint.state is EndpointState.READY]
         if self._tripped:
             ready = [account for account in ready if account.breaker.advises(now)] or ready
+        for account in ready:
+            entry = admission.queue.at_home(account.uid, now)
+            if entry is not None and account.uid not in entry.tried and has_room(account, entry.demand):
+                admission.placed(entry, now)
+                return entry.demand.request, self._choose(entry.demand, [account], now)
         for entry, owed in admission.queue.heads(now) if ready else ():
             roomy = [each for each in ready if each.uid not in entry.tried and has_room(each, entry.demand, owed=owed)]
             if roomy:

@@ -30,7 +30,7 @@ class Load:
         self.decodes = 0
         """Requests that get a token with every batch."""
         self.kv_tokens = 0
-        """Tokens of prompts and of expected answers that running requests keep in memory."""
+        """Tokens of prompts and of expected answers that running requests keep in memory; what is cached is shared."""
         self.tbt_limits: dict[float, int] = {}
         """How many running requests have which TBT limit, in seconds."""
         self._decode_seconds = 0.0  # decodes integrated over time
@@ -44,14 +44,15 @@ class Load:
 
     def begin(self, ticket: "Ticket", demand: "Demand", now: float) -> None:
         """Note what a request takes, from its placement on."""
-        ticket.kv_tokens = demand.prompt_tokens + demand.output_tokens
+        tokens = demand.tokens_to_compute(ticket.account.uid)
+        ticket.kv_tokens = tokens + demand.output_tokens
         self.kv_tokens += ticket.kv_tokens
         limit = demand.request.slo.tbt_seconds
         if limit is not None:
             self.tbt_limits[limit] = self.tbt_limits.get(limit, 0) + 1
         if demand.request.streamed:
-            ticket.prefill_tokens = demand.tokens_to_compute(ticket.account.uid)
-            self.prefill_tokens += ticket.prefill_tokens
+            ticket.prefill_tokens = tokens
+            self.prefill_tokens += tokens
         else:
             self._add_decodes(1, now)
 

@@ -114,7 +114,8 @@ class _OfClass:
                 heappop(self._order)
                 heappush(self._order, (tenant.served_tokens, name))
             else:
-                return _first(tenant)
+                _drop_stale(tenant.heap)
+                return tenant.heap[0][1]
         return None
 
     def _enter(self, name: str) -> _Tenant:
@@ -136,6 +137,7 @@ class Queue:
         self._classes: dict[str, _OfClass] = {}
         self._entries: dict[str, Waiting] = {}
         self._timers: list[tuple[float, int, Waiting]] = []
+        self._at_home: dict[str, list[tuple[tuple[float, ...], Waiting]]] = {}
         self._order = count()
         self._bytes = 0
         self._served: dict[str, float] = {}
@@ -206,10 +208,34 @@ class Queue:
         for unstarved, _, _, _, head in sorted(ranked, key=itemgetter(0, 1, 2, 3)):
             yield head, not unstarved
 
+    def at_home(self, uid: str, now: float) -> Waiting | None:
+        """Return the first request that has most of its prompt cached at an endpoint, unless another must not wait.
+
+        It is much less work there than anywhere else; that is worth an exception from the order, not a missed limit.
+        """
+        heap = self._at_home.get(uid)
+        if not heap:
+            return None
+        _drop_stale(heap)
+        if not heap:
+            del self._at_home[uid]
+            return None
+        entry = heap[0][1]
+        priority = self._rules_of(entry.demand).priority
+        for head, owed in self.heads(now):
+            if owed or _is_urgent(head, now) or self._rules_of(head.demand).priority > priority:
+                return None
+        return entry
+
     def outranks(self, demand: Demand) -> bool:
         """Whether a request that has just come goes before everything that waits."""
         priority = self._rules_of(demand).priority
         return all(of_class.rules.priority < priority for of_class in self._classes.values() if of_class.waiting)
+
+    def outranked(self, demand: Demand) -> bool:
+        """Whether something waits that goes before a request that has just come, whatever that has cached."""
+        priority = self._rules_of(demand).priority
+        return any(of_class.rules.priority > priority for of_class in self._classes.values() if of_class.waiting)
 
     def tokens_before(self, demand: Demand) -> int:
         """Return the tokens that will be served before a request that comes now."""
@@ -250,6 +276,9 @@ class Queue:
         if of_class is None:
             of_class = self._classes[name] = _OfClass(self._rules_of(entry.demand))
         of_class.add(entry)
+        home = entry.demand.home
+        if home is not None:
+            heappush(self._at_home.setdefault(home, []), (entry.key, entry))
 
     def _leave(self, entry: Waiting) -> None:
         entry.gone = True
@@ -270,12 +299,7 @@ def _tokens(entry: Waiting) -> int:
     return entry.demand.prompt_tokens + entry.demand.output_tokens
 
 
-def _first(tenant: _Tenant) -> Waiting | None:
-    heap = tenant.heap
-    while heap:
-        key, entry = heap[0]
-        if entry.gone or key is not entry.key:
-            heappop(heap)
-        else:
-            return entry
-    return None
+def _drop_stale(heap: list[tuple[tuple[float, ...], Waiting]]) -> None:
+    """Take away from the top what has left, or stands elsewhere by now."""
+    while heap and (heap[0][1].gone or heap[0][0] is not heap[0][1].key):
+        heappop(heap)

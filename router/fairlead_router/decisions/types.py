@@ -48,6 +48,12 @@ class Demand(NamedTuple):
     cached: Mapping[str, int]
     """Tokens of the prompt that an endpoint is believed to have computed before, by uid."""
 
+    @property
+    def home(self) -> str | None:
+        """The endpoint that has at least half of the prompt cached, and more than others; None where none has."""
+        uid = max(self.cached, key=self.cached.__getitem__, default=None)
+        return uid if uid is not None and 2 * self.cached[uid] >= self.prompt_tokens else None
+
     def tokens_to_compute(self, uid: str) -> int:
         """Return the tokens of the prompt that an endpoint has to compute; at least one."""
         return max(1, self.prompt_tokens - self.cached.get(uid, 0))

@@ -260,3 +260,80 @@ def test_more_that_waits_never_turns_a_refusal_into_an_admission(more, tokens):
 
     if decision(more) == "refused":
         assert decision(more + 20) == "refused"
+
+
+class TestPromptsThatAreCached:
+    """Prompts of 64 blocks of 16 tokens: a conversation that goes on."""
+
+    TALK = tuple(range(64))
+    LARGE = EngineLimits(64, 512, 100_000)
+
+    def pool(self) -> Pool:
+        pool = Pool(endpoint("a", self.LARGE), endpoint("b", self.LARGE))
+        for uid, talk in (("a", self.TALK), ("b", (-1,))):
+            ticket = pool.decider.place(self.request("before", *talk), uid, 0.0)
+            pool.decider.end(ticket, Reason.COMPLETED, 0.0, 200)
+        return pool
+
+    def request(self, name: str, *prefix: int, service_class: str = "batch") -> RequestView:
+        return RequestView(
+            name,
+            "m",
+            service_class,
+            0.0,
+            SLOS["batch"],
+            True,
+            prompt_tokens=1030,
+            prefix=prefix,
+            prefix_block_tokens=16,
+        )
+
+    def test_one_goes_where_it_is_cached_even_if_that_is_full(self):
+        pool = self.pool()
+        pool.fill()
+        placed = pool.decider.submit(self.request("again", *self.TALK), 0.0)
+        assert isinstance(placed, Placement)
+        assert placed.ticket.endpoint.uid == "a"
+
+    def test_one_that_is_cached_nowhere_waits(self):
+        pool = self.pool()
+        pool.fill()
+        assert pool.decider.submit(self.request("other", *range(100, 164)), 0.0) is None
+
+    def test_not_where_so_much_waits_that_computing_it_anew_is_faster(self):
+        pool = self.pool()
+        pool.fill()
+        taken = 0
+        while isinstance(pool.decider.submit(self.request(f"again {taken}", *self.TALK), 0.0), Placement):
+            taken += 1
+        load = pool.decider._accounts["a"].load
+        assert taken > 10
+        assert load.prefill_tokens <= 1030
+
+    def test_an_endpoint_that_is_freed_takes_what_it_has_cached_before_the_first_in_line(self):
+        pool = self.pool()
+        pool.fill()
+        while isinstance(pool.decider.submit(self.request("again", *self.TALK), 0.0), Placement):
+            pass
+        (name, ticket), *_ = [each for each in pool.running.items() if each[1].endpoint.uid == "a"]
+        del pool.running[name]
+        pool.decider.end(ticket, Reason.COMPLETED, 0.1, 200)
+        pool.now = 0.1
+        (request, decision), *_ = pool.settle()
+        assert request.request_id == "again"
+        assert decision.ticket.endpoint.uid == "a"
+
+    def test_but_not_before_one_of_a_higher_class(self):
+        pool = self.pool()
+        pool.fill()
+        while isinstance(pool.decider.submit(self.request("again", *self.TALK), 0.0), Placement):
+            pass
+        pool.submit("strict", 100)
+        (name, ticket), *_ = [each for each in pool.running.items() if each[1].endpoint.uid == "a"]
+        del pool.running[name]
+        pool.decider.end(ticket, Reason.COMPLETED, 0.1, 200)
+        pool.now = 0.1
+        assert pool.settle() == []  # there is no room for the strict one, and nobody goes before it
+        pool.decider.cancel(str(pool._number))
+        (request, _), *_ = pool.settle()
+        assert request.request_id == "again"

@@ -180,3 +180,23 @@ def test_requests_that_come_and_go_do_not_fill_the_memory():
         clients.wait(at=0.0)
         clients.serve()
     assert len(clients.queue._timers) <= 1002
+
+
+@given(
+    st.lists(st.integers(1, 4000), min_size=150, max_size=150),
+    st.floats(0.05, 0.5),
+    st.integers(1, 1000),
+)
+def test_a_class_with_a_share_gets_most_of_it_however_much_the_others_ask_for(sizes, share, priority):
+    clients = Clients(
+        {"high": ClassRules(priority=priority), "low": ClassRules(share=share)}, QueueLimits(10_000, 1 << 40)
+    )
+    served = {"high": 0, "low": 0}
+    for step, tokens in enumerate(sizes):
+        for service_class in served:
+            clients.wait(service_class=service_class, at=0.1 * step, tokens=tokens, ttft=1000.0)
+        head, _ = next(clients.queue.heads(0.1 * step))
+        clients.queue.placed(head, 0.1 * step)
+        served[head.demand.request.service_class] += head.demand.prompt_tokens + head.demand.output_tokens
+    largest = max(sizes) + 100
+    assert served["low"] >= 0.75 * share * sum(served.values()) - 2 * largest

@@ -7,14 +7,14 @@ import pytest
 
 from fairlead_engine.batch_time import Linear
 from fairlead_engine.limits import Limits
-from fairlead_router.decisions.rules import ClassRules, OnUnreachable
+from fairlead_router.decisions.rules import ClassRules, OnUnreachable, QueueLimits
 from fairlead_router.decisions.types import Slo
 from fairlead_simulator.fleet.capacity import capacity
 from fairlead_simulator.fleet.meter import jain
 from fairlead_simulator.fleet.scenario import NAMES, ClassSpec, Failure, FleetScenario, PodSpec, PolicySpec, Stream
 from fairlead_simulator.fleet.simulation import simulate_fleet
 from fairlead_simulator.lengths import Lengths
-from fairlead_simulator.setup import Setup
+from fairlead_simulator.setup import Setup, make_setup
 from fairlead_simulator.workload import Conversations, Fixed
 
 SETUP = Setup("sarathi", (), "test", Linear(0.01, 0.0001), Limits(512, 32, 4000), first_token_with_prefill=True)
@@ -123,3 +123,26 @@ def test_overload_is_refused_early_and_the_strict_class_keeps_its_limits():
 @pytest.mark.parametrize(("shares", "index"), [([1, 1, 1], 1.0), ([1, 0, 0, 0], 0.25), ([], None)])
 def test_jains_index(shares, index):
     assert jain(shares) == index
+
+
+class TestThroughputOptimality:
+    """Random routing with RAD in every engine carries whatever can be carried (arXiv 2508.01002, theorem 2)."""
+
+    def overloaded(self, policy: str) -> FleetScenario:
+        engine = make_setup("rad", "llama-2-7b-a100", {}, first_token_with_prefill=True, prefix_cache=False)
+        one_class = (ClassSpec("default"),)
+        streams = (Stream("default", lengths=Fixed(Lengths(512, 64))),)
+        made = scenario(policy, pods=(PodSpec(engine),) * 4, classes=one_class, streams=streams, seconds=40.0)
+        return replace(made, qps=1.3 * capacity(made), drain_seconds=0.0, queue=QueueLimits(1 << 30, 1 << 60, 1e6))
+
+    def test_ours_finishes_as_many_requests_of_an_overload(self):
+        random, ours = (simulate_fleet(self.overloaded(policy)) for policy in ("random", "rad"))
+        assert ours.classes["default"].completed >= 0.98 * random.classes["default"].completed
+
+    def test_and_below_it_waits_less(self):
+        def mean_ttft(policy: str) -> float:
+            made = self.overloaded(policy)
+            figures = simulate_fleet(replace(made, qps=made.qps / 1.3 * 0.9, drain_seconds=120.0))
+            return figures.classes["default"].ttft_mean or 0.0
+
+        assert mean_ttft("rad") < 0.9 * mean_ttft("random")
