@@ -72,10 +72,18 @@ def failures(text: str) -> tuple[Failure, ...]:
     "authors ship them; NAME+slai and NAME-slai change that.",
 )
 @click.option(
-    "--classes", "classes_file", type=File, metavar="FILE", help="YAML with the SLO declaration: `classes` of a pool."
+    "--classes",
+    "classes_file",
+    type=File,
+    metavar="FILE",
+    help="YAML with the SLO declaration: `classes` of a pool.  [default: one class, TTFT 2 s, TBT 100 ms]",
 )
 @click.option(
-    "--workload", "workload_file", type=File, metavar="FILE", help="YAML with the streams of requests; see below."
+    "--workload",
+    "workload_file",
+    type=File,
+    metavar="FILE",
+    help="YAML with the streams of requests, as above.  [default: ShareGPT's lengths, Poisson arrivals]",
 )
 @click.option(
     "--load",

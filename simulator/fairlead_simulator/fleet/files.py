@@ -19,7 +19,8 @@ from fairlead_simulator.fleet.scenario import ClassSpec, Stream
 from fairlead_simulator.traces import read_trace
 from fairlead_simulator.workload import LengthSource, TraceLengths
 
-DEFAULT_CLASS = ClassSpec("default")
+DEFAULT_CLASS = ClassSpec("default", Slo(ttft_seconds=2.0, tbt_seconds=0.1))
+"""Of a pool that declares none: without limits every answer would be good."""
 
 
 class RankedClass(ServiceClass):
