@@ -56,7 +56,7 @@ class Connection(asyncio.Protocol):
         self.record = record
         record.sent_at = self._loop.time()
         record.port = self._transport.get_extra_info("sockname")[1]
-        record.connected_at = self.connected_at
+        record.connected_at = min(record.connected_at, self.connected_at)  # begun for this request, or there before
         self._body.clear()
         self._transport.write(head + body)
 
