@@ -61,6 +61,8 @@ class Verdict(StrEnum):
 class Reason(StrEnum):
     """Why a request ended as it did: label `reason`, header `x-fairlead-reason`, `code` of an error body."""
 
+    __hash__ = str.__hash__  # an enumeration's own is a call of Python, and every request is counted by its reason
+
     PLACED = "placed"
     """An engine was chosen and its answer follows (header of a good answer only: how it ends is not known yet)."""
     COMPLETED = "completed"

@@ -6,7 +6,7 @@ the same class and model have had, cut at what the request allows.
 """
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from fairlead_router.decisions.output_lengths import OutputLengths
 from fairlead_router.decisions.prefix_index import PrefixIndex
@@ -45,16 +45,18 @@ class Demands:
     def learn(self, request: RequestView, usage: Usage) -> None:
         """Learn from an answer that has completed; 0 tokens are those that nobody has counted."""
         prompt_tokens, output_tokens = usage
-        if prompt_tokens and request.prompt_bytes and _may_hold(self._bytes_per_token, request.model):
-            known = self._bytes_per_token.get(request.model, BYTES_PER_TOKEN)
-            self._bytes_per_token[request.model] = known + _WEIGHT * (request.prompt_bytes / prompt_tokens - known)
-        key = request.service_class, request.model
-        if output_tokens and _may_hold(self._output_tokens, key):
-            self._output_tokens.setdefault(key, OutputLengths()).add(output_tokens)
+        if prompt_tokens and request.prompt_bytes:
+            known = self._bytes_per_token.get(request.model)
+            if known is not None or len(self._bytes_per_token) < _MOST_KEYS:
+                known = known or BYTES_PER_TOKEN
+                self._bytes_per_token[request.model] = known + _WEIGHT * (request.prompt_bytes / prompt_tokens - known)
+        if output_tokens:
+            key = request.service_class, request.model
+            lengths = self._output_tokens.get(key)
+            if lengths is None and len(self._output_tokens) < _MOST_KEYS:
+                lengths = self._output_tokens[key] = OutputLengths()
+            if lengths is not None:
+                lengths.add(output_tokens)
 
 
 _UNKNOWN: Final = OutputLengths()
-
-
-def _may_hold(known: Mapping[Any, object], key: object) -> bool:
-    return len(known) < _MOST_KEYS or key in known

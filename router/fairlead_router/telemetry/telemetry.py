@@ -100,7 +100,7 @@ class Telemetry:
 
     def offered(self, service_class: str) -> None:
         """Count a valid request, whatever becomes of it."""
-        self._counters[Metric.OFFERED_REQUESTS][self._pool, service_class].value += 1
+        self._offered[self._pool, service_class].value += 1
 
     def rejected(self, service_class: str, reason: Reason) -> None:
         """Count a request that was not placed on any engine."""
@@ -170,6 +170,7 @@ class Telemetry:
         self._models = ModelNames(config.models)
         self._ends: dict[tuple[str, str, Reason], _End] = {}
         self._streams: dict[tuple[str, str, str], StreamMeters] = {}
+        self._offered = self._counters[Metric.OFFERED_REQUESTS]
         tokens = self._counters[Metric.TOKENS]
         self._prompt_tokens, self._output_tokens = tokens[self._pool, "prompt"], tokens[self._pool, "output"]
         self._counters[Metric.CONFIG_ERRORS][self._pool,].inc(0)
