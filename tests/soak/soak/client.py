@@ -56,7 +56,10 @@ class Connection(asyncio.Protocol):
         self.record = record
         record.sent_at = self._loop.time()
         record.port = self._transport.get_extra_info("sockname")[1]
-        record.connected_at = min(record.connected_at, self.connected_at)  # begun for this request, or there before
+        if (
+            not record.connected_at
+        ):  # else it was made for this request, and may have been there before anybody was told
+            record.connected_at = self.connected_at
         self._body.clear()
         self._transport.write(head + body)
 
