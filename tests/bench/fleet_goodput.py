@@ -1,6 +1,6 @@
 """Goodput of a pool of 8 engines under four workloads, by policy, at and beyond its capacity: in virtual time.
 
-    .venv/bin/python tests/bench/fleet_goodput.py --publish                 about 10 minutes on two cores
+    .venv/bin/python tests/bench/fleet_goodput.py --publish                 about 20 minutes on two cores
     .venv/bin/python tests/bench/fleet_goodput.py --short                   seconds: what the tests run
     .venv/bin/python tests/bench/fleet_goodput.py render                    the page anew, from the file of results
 
@@ -166,9 +166,10 @@ def _cell(row: dict[str, Any]) -> str:
 @click.group(help=__doc__, invoke_without_command=True)
 @click.option("--short", is_flag=True, help="Seconds: what the tests run. Its figures mean nothing.")
 @click.option("--publish", is_flag=True, help="Write docs/results/fleet-goodput.json, docs/goodput.md and its plots.")
+@click.option("--only", default=",".join(WORKLOADS), help="Of these workloads; what is published of others stays.")
 @click.option("--jobs", type=click.IntRange(1), default=os.cpu_count() or 1, help="Runs at the same time.")
 @click.pass_context
-def main(context: click.Context, *, short: bool, publish: bool, jobs: int) -> None:
+def main(context: click.Context, *, short: bool, publish: bool, only: str, jobs: int) -> None:
     """Simulate, and print the figures."""
     if context.invoked_subcommand is not None:
         return
@@ -177,9 +178,10 @@ def main(context: click.Context, *, short: bool, publish: bool, jobs: int) -> No
         "command": shlex.join(["python", "tests/bench/fleet_goodput.py", *sys.argv[1:]]),
         "commit": head.stdout.strip(),
         "date": datetime.now(UTC).date().isoformat(),
-        "workloads": {},
+        "workloads": json.loads(RESULT.read_text())["workloads"] if publish and RESULT.exists() else {},
     }
-    for name, workload in WORKLOADS.items():
+    for name in only.split(","):
+        workload = WORKLOADS[name]
         capacity, results = measure(workload, short=short, jobs=jobs)
         groups = mean_over_seeds(results)
         rows = [row_of(group) for group in groups]

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import fmean
 
@@ -38,7 +38,8 @@ def findings_of(records: Iterable[Record], finished: set[str], damage: Damage) -
         elif record.request_id in finished:
             findings.append(_finding("no answer is lost that its engine finished", record))
         elif record.outcome is Outcome.BROKEN:
-            findings.append(_finding("a connection breaks only with its worker", record))
+            found = _finding("a connection breaks only with its worker", record)
+            findings.append(replace(found, what=f"{found.what}; {_nearest(record, damage.worker_deaths)}"))
         elif not _engine_died(record, damage.engine_deaths):
             findings.append(_finding("an answer fails only with an engine", record))
     return findings
@@ -51,6 +52,15 @@ def _worker_died(record: Record, deaths: Iterable[WorkerDeath]) -> bool:
         and record.connected_at <= death.at <= record.ended_at + _BLAME_SECONDS
         for death in deaths
     )
+
+
+def _nearest(record: Record, deaths: Iterable[WorkerDeath]) -> str:
+    """Say how long before and after the death of a worker a connection was begun and broken."""
+    nearest = min(deaths, key=lambda death: abs(record.ended_at - death.at), default=None)
+    if nearest is None:
+        return "no worker died"
+    begun, broken = record.connected_at - nearest.at, record.ended_at - nearest.at
+    return f"begun {begun:+.3f} s and broken {broken:+.3f} s after a worker's death, port {record.port}"
 
 
 def _engine_died(record: Record, deaths: Iterable[tuple[str, float]]) -> bool:
