@@ -5,14 +5,14 @@ its own) and all blocks before it: two prompts share exactly the blocks whose ha
 the text that a chat template would make of it, is enough: a conversation that goes on begins with the same bytes.
 """
 
+from hashlib import blake2b
 from typing import Any, Final
 
 import orjson
-from xxhash import xxh3_64_intdigest
 
 BLOCK_BYTES: Final = 256
-MOST_BLOCKS: Final = 256
-"""The beginning of a longer prompt names it well enough: 16 thousand tokens."""
+MOST_BLOCKS: Final = 128
+"""The beginning of a longer prompt names it well enough: 8 thousand tokens, and a tenth of a millisecond."""
 _PROMPT_FIELDS: Final = ("tools", "system", "instructions", "messages", "prompt", "input")
 """In the order in which engines put them together."""
 
@@ -20,9 +20,9 @@ _PROMPT_FIELDS: Final = ("tools", "system", "instructions", "messages", "prompt"
 def blocks_of(request: dict[str, Any]) -> tuple[int, ...]:
     """Return the hashes of the full blocks of a request's prompt."""
     prompt = orjson.dumps([request[name] for name in _PROMPT_FIELDS if name in request])
-    covered = xxh3_64_intdigest(orjson.dumps(request.get("model")))
+    covered = blake2b(orjson.dumps(request.get("model")), digest_size=8)
     hashes: list[int] = []
     for start in range(0, min(len(prompt) // BLOCK_BYTES, MOST_BLOCKS) * BLOCK_BYTES, BLOCK_BYTES):
-        covered = xxh3_64_intdigest(prompt[start : start + BLOCK_BYTES], covered)
-        hashes.append(covered)
+        covered.update(prompt[start : start + BLOCK_BYTES])
+        hashes.append(int.from_bytes(covered.copy().digest(), "big"))
     return tuple(hashes)
