@@ -14,13 +14,13 @@ from fairlead_router.decisions.decider import Decider
 from fairlead_router.decisions.ledger import Ledger
 from fairlead_router.decisions.policies import NAMING_PREFIXES, POLICIES
 from fairlead_router.decisions.retry import RetryPolicy
-from fairlead_router.decisions.types import EndpointView, Slo
+from fairlead_router.decisions.types import EndpointView
 from fairlead_router.edge.limits import EdgeLimits
 from fairlead_router.errors import RequestError
 from fairlead_router.identity.gate import Gate, check_class, check_model, default_class
 from fairlead_router.identity.keys import KeyRing, Principal
 from fairlead_router.placing import LocalDecider, Placing
-from fairlead_router.settings import breaker_settings, retry_settings
+from fairlead_router.settings import breaker_settings, retry_settings, slo_of
 from fairlead_router.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
@@ -206,6 +206,4 @@ class Router:
         """Whether the policy looks at where a prompt has been: to name its blocks costs time."""
         self._default_class = config.default_class.name
         self.edge_limits = EdgeLimits.of(config.limits)
-        self.slos = {
-            c.name: Slo(seconds(c.ttft) if c.ttft else None, seconds(c.tbt) if c.tbt else None) for c in config.classes
-        }
+        self.slos = {service_class.name: slo_of(service_class) for service_class in config.classes}

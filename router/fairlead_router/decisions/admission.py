@@ -11,7 +11,7 @@ from typing import Final
 
 from fairlead_router.contract import Reason
 from fairlead_router.decisions.queue import Queue, Waiting
-from fairlead_router.decisions.rules import DEFAULT_RULES, ClassRules, OnUnreachable, QueueLimits
+from fairlead_router.decisions.rules import ClassRules, OnUnreachable, QueueLimits
 from fairlead_router.decisions.types import Candidate, Demand, Rejection
 
 MOST_RETRY_AFTER_SECONDS: Final = 30
@@ -61,7 +61,6 @@ class Admission:
 
     def __init__(self, rules: Mapping[str, ClassRules], limits: QueueLimits) -> None:
         self.queue = Queue(rules, limits)
-        self._rules = rules
         self._drain = Drain()
 
     def enter(
@@ -83,7 +82,7 @@ class Admission:
         entry.latest_start = deadline - service_seconds if limit is not None else inf
         late_by = now + wait_seconds - entry.latest_start
         if late_by > 0:
-            if self._rule(demand).on_unreachable is OnUnreachable.REJECT:
+            if self.queue.rules_of(demand).on_unreachable is OnUnreachable.REJECT:
                 return unreachable(request.service_class, late_by)
             entry.late, entry.latest_start = True, inf
         if not queue:
@@ -93,7 +92,7 @@ class Admission:
 
     def placed(self, entry: Waiting, now: float) -> None:
         """Note that a request has left the queue for an endpoint."""
-        self._drain.took(entry.demand.prompt_tokens + entry.demand.output_tokens, now)
+        self._drain.took(entry.demand.tokens, now)
         self.queue.placed(entry, now)
 
     def overdue(self, now: float) -> list[tuple[Waiting, Rejection]]:
@@ -103,7 +102,7 @@ class Admission:
             request = entry.demand.request
             if self.queue.patience_over(entry, now):
                 refusal = Rejection(Reason.QUEUE_TIMEOUT, "the request has waited as long as any may", 1)
-            elif self._rule(entry.demand).on_unreachable is OnUnreachable.QUEUE:
+            elif self.queue.rules_of(entry.demand).on_unreachable is OnUnreachable.QUEUE:
                 self.queue.demote(entry)
                 continue
             else:
@@ -111,9 +110,6 @@ class Admission:
             self.queue.remove(request.request_id)
             refused.append((entry, refusal))
         return refused
-
-    def _rule(self, demand: Demand) -> ClassRules:
-        return self._rules.get(demand.request.service_class, DEFAULT_RULES)
 
 
 _LOOKED_AT: Final = 16

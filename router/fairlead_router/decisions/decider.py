@@ -8,7 +8,7 @@ A decision costs microseconds and is made for every request, so nothing is built
 a request stay one list until something about them changes.
 """
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import replace
 from operator import attrgetter
 from typing import Final
@@ -39,7 +39,6 @@ DEFAULT_BREAKER: Final = BreakerSettings()
 # A member of an enumeration costs more to look up than to compare with.
 _COMPLETED: Final = Reason.COMPLETED
 _ANSWERED: Final = Sign.ANSWERED
-_NONE_CACHED: Final[Mapping[str, int]] = {}
 
 
 class Decider:
@@ -133,7 +132,7 @@ class Decider:
         else:
             roomy = []
         if roomy:
-            admission.queue.served(request.service_class, demand.prompt_tokens + demand.output_tokens, now)
+            admission.queue.served(request.service_class, demand.tokens, now)
             return self._choose(demand, roomy, now)
         return admission.enter(demand, frozenset(tried), candidates, now)
 
@@ -147,10 +146,10 @@ class Decider:
         ]
         among: Sequence[Account] = list(self._freed.values())
         if settled or self._anew:  # who stands first now has been offered none of the other endpoints yet
-            among = self._window.of(self._ready, _NONE_CACHED)
+            among = self._window.of(self._ready)
         while (placed := self._next_placed(admission, among, now)) is not None:
             settled.append(placed)
-            among = self._window.of(self._ready, _NONE_CACHED)
+            among = self._window.of(self._ready)
         self._freed.clear()
         self._anew = False
         return settled
@@ -234,13 +233,14 @@ class Decider:
         """Place the first in the queue that one of these endpoints has room for."""
         ready = [account for account in among if account.endpoint.state is EndpointState.READY]
         if self._tripped:
-            ready = [account for account in ready if account.breaker.advises(now)] or ready
+            ready = _advised(ready, now)
+        heads = list(admission.queue.heads(now)) if ready else []
         for account in ready:
-            entry = admission.queue.at_home(account.uid, now)
+            entry = admission.queue.at_home(account.uid, heads, now)
             if entry is not None and account.uid not in entry.tried and has_room(account, entry.demand):
                 admission.placed(entry, now)
                 return entry.demand.request, self._choose(entry.demand, [account], now)
-        for entry, owed in admission.queue.heads(now) if ready else ():
+        for entry, owed in heads:
             roomy = [each for each in ready if each.uid not in entry.tried and has_room(each, entry.demand, owed=owed)]
             if roomy:
                 admission.placed(entry, now)
@@ -248,9 +248,8 @@ class Decider:
         return None
 
     def _candidates(self, now: float, tried: Set[str]) -> list[Account]:
-        """Leave out what was tried and what a breaker advises against; where it advises against all, take them all."""
-        left = [account for account in self._ready if account.uid not in tried]
-        return [account for account in left if account.breaker.advises(now)] or left
+        """Leave out what was tried and what a breaker advises against."""
+        return _advised([account for account in self._ready if account.uid not in tried], now)
 
     def _place(self, demand: Demand, account: Account, now: float) -> Ticket:
         trial = self._tripped and account.breaker.placed(now)
@@ -282,6 +281,11 @@ class Decider:
             f"{states.count(state)} {state.replace('_', ' ')}" for state in EndpointState if state in states
         )
         return f"no engine can take the request: {counts}" + (f"; {len(tried)} tried" if tried else "")
+
+
+def _advised(accounts: list[Account], now: float) -> list[Account]:
+    """Leave out what a breaker advises against; where breakers advise against all, take them all."""
+    return [account for account in accounts if account.breaker.advises(now)] or accounts
 
 
 def meets(slo: Slo, ttft_seconds: float | None, worst_tbt_seconds: float | None) -> bool:

@@ -5,12 +5,11 @@ prompt are its bytes times a ratio that every reported usage corrects; the token
 the same class and model have had, cut at what the request allows.
 """
 
-from collections.abc import Mapping
 from typing import Final
 
 from fairlead_router.decisions.output_lengths import OutputLengths
 from fairlead_router.decisions.prefix_index import PrefixIndex
-from fairlead_router.decisions.types import Demand, RequestView, Usage
+from fairlead_router.decisions.types import NOTHING_CACHED, Demand, RequestView, Usage
 
 BYTES_PER_TOKEN: Final = 4.0
 """Of English text and of JSON, before anything else is known."""
@@ -18,7 +17,6 @@ _WEIGHT: Final = 0.05
 """Of one request in the ratio of bytes to tokens."""
 _MOST_KEYS: Final = 1000
 """Models, or classes and models, that are told apart; a client may send any name."""
-_NONE_CACHED: Final[Mapping[str, int]] = {}
 
 
 class Demands:
@@ -39,7 +37,7 @@ class Demands:
         output_tokens = (lengths or _UNKNOWN).mean
         if request.max_output_tokens is not None and request.max_output_tokens < output_tokens:
             output_tokens = request.max_output_tokens
-        cached = self.prefixes.cached_tokens(request) if request.prefix else _NONE_CACHED
+        cached = self.prefixes.cached_tokens(request) if request.prefix else NOTHING_CACHED
         return Demand(request, prompt_tokens, int(output_tokens), cached)
 
     def learn(self, request: RequestView, usage: Usage) -> None:

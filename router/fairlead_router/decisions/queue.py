@@ -11,7 +11,7 @@ more goes behind those that can: before them it would only take others with it.
 Entering, leaving and the next in line cost O(log n).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 from itertools import count
@@ -85,7 +85,7 @@ class _OfClass:
             tenant.in_order = True
             heappush(self._order, (tenant.served_tokens, name))
         self.waiting += 1
-        self.tokens += _tokens(entry)
+        self.tokens += entry.demand.tokens
 
     def leave(self, entry: Waiting) -> None:
         tenant = self._tenants[entry.demand.request.tenant]
@@ -93,12 +93,12 @@ class _OfClass:
         if not tenant.waiting:
             tenant.heap.clear()
         self.waiting -= 1
-        self.tokens -= _tokens(entry)
+        self.tokens -= entry.demand.tokens
 
     def served(self, entry: Waiting) -> None:
         tenant = self._tenants[entry.demand.request.tenant]
         before = tenant.served_tokens
-        tenant.served_tokens += _tokens(entry)
+        tenant.served_tokens += entry.demand.tokens
         # Whoever comes next begins where those are that wait, or where the last one was when nobody does.
         self._floor = max(self._floor, before if self.waiting > 1 else tenant.served_tokens)
 
@@ -179,7 +179,7 @@ class Queue:
         del self._entries[request.request_id]
         self._classes[request.service_class].served(entry)
         self._leave(entry)
-        self.served(request.service_class, _tokens(entry), now)
+        self.served(request.service_class, entry.demand.tokens, now)
 
     def served(self, service_class: str, tokens: int, now: float) -> None:
         """Note tokens of a class that were placed, from the queue or past it."""
@@ -208,8 +208,8 @@ class Queue:
         for unstarved, _, _, _, head in sorted(ranked, key=itemgetter(0, 1, 2, 3)):
             yield head, not unstarved
 
-    def at_home(self, uid: str, now: float) -> Waiting | None:
-        """Return the first request that has most of its prompt cached at an endpoint, unless another must not wait.
+    def at_home(self, uid: str, heads: Sequence[tuple[Waiting, bool]], now: float) -> Waiting | None:
+        """Return the first request that has most of its prompt cached at an endpoint, unless one of `heads` must not wait.
 
         It is much less work there than anywhere else; that is worth an exception from the order, not a missed limit.
         """
@@ -221,25 +221,25 @@ class Queue:
             del self._at_home[uid]
             return None
         entry = heap[0][1]
-        priority = self._rules_of(entry.demand).priority
-        for head, owed in self.heads(now):
-            if owed or _is_urgent(head, now) or self._rules_of(head.demand).priority > priority:
+        priority = self.rules_of(entry.demand).priority
+        for head, owed in heads:
+            if owed or _is_urgent(head, now) or self.rules_of(head.demand).priority > priority:
                 return None
         return entry
 
     def outranks(self, demand: Demand) -> bool:
         """Whether a request that has just come goes before everything that waits."""
-        priority = self._rules_of(demand).priority
+        priority = self.rules_of(demand).priority
         return all(of_class.rules.priority < priority for of_class in self._classes.values() if of_class.waiting)
 
     def outranked(self, demand: Demand) -> bool:
         """Whether something waits that goes before a request that has just come, whatever that has cached."""
-        priority = self._rules_of(demand).priority
+        priority = self.rules_of(demand).priority
         return any(of_class.rules.priority > priority for of_class in self._classes.values() if of_class.waiting)
 
     def tokens_before(self, demand: Demand) -> int:
         """Return the tokens that will be served before a request that comes now."""
-        priority = self._rules_of(demand).priority
+        priority = self.rules_of(demand).priority
         return sum(of_class.tokens for of_class in self._classes.values() if of_class.rules.priority >= priority)
 
     def due(self, now: float) -> Iterator[Waiting]:
@@ -274,7 +274,7 @@ class Queue:
         name = entry.demand.request.service_class
         of_class = self._classes.get(name)
         if of_class is None:
-            of_class = self._classes[name] = _OfClass(self._rules_of(entry.demand))
+            of_class = self._classes[name] = _OfClass(self.rules_of(entry.demand))
         of_class.add(entry)
         home = entry.demand.home
         if home is not None:
@@ -286,17 +286,14 @@ class Queue:
         if entry.demand.request.request_id not in self._entries:
             self._bytes -= entry.demand.request.prompt_bytes
 
-    def _rules_of(self, demand: Demand) -> ClassRules:
+    def rules_of(self, demand: Demand) -> ClassRules:
+        """Return how the class of a request is treated."""
         return self._rules.get(demand.request.service_class, DEFAULT_RULES)
 
 
 def _is_urgent(entry: Waiting, now: float) -> bool:
     """Whether a request has used up half of the time in which it may wait."""
     return not entry.late and now - entry.entered_at >= (entry.latest_start - entry.entered_at) / 2
-
-
-def _tokens(entry: Waiting) -> int:
-    return entry.demand.prompt_tokens + entry.demand.output_tokens
 
 
 def _drop_stale(heap: list[tuple[tuple[float, ...], Waiting]]) -> None:

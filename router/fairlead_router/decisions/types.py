@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from fairlead_router.contract import BreakerState, EndpointState, Reason
 from fairlead_router.decisions.load import Load
@@ -39,6 +39,10 @@ class RequestView(NamedTuple):
     tenant: str = ""
 
 
+NOTHING_CACHED: Final[Mapping[str, int]] = {}
+"""Of a prompt that no endpoint has."""
+
+
 class Demand(NamedTuple):
     """A request, and what it is expected to ask of an engine."""
 
@@ -47,6 +51,11 @@ class Demand(NamedTuple):
     output_tokens: int
     cached: Mapping[str, int]
     """Tokens of the prompt that an endpoint is believed to have computed before, by uid."""
+
+    @property
+    def tokens(self) -> int:
+        """Those of the prompt and of the expected answer: the work that the request is."""
+        return self.prompt_tokens + self.output_tokens
 
     @property
     def home(self) -> str | None:

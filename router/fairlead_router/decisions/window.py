@@ -10,7 +10,7 @@ from heapq import nlargest
 from operator import attrgetter
 from typing import Final, TypeVar
 
-from fairlead_router.decisions.types import Candidate
+from fairlead_router.decisions.types import NOTHING_CACHED, Candidate
 
 C = TypeVar("C", bound=Candidate)
 
@@ -27,7 +27,7 @@ class Window:
     def __init__(self) -> None:
         self._at = 0
 
-    def of(self, endpoints: Sequence[C], cached: Mapping[str, int]) -> Sequence[C]:
+    def of(self, endpoints: Sequence[C], cached: Mapping[str, int] = NOTHING_CACHED) -> Sequence[C]:
         """Return a few of the endpoints, which come in order of uid, in that order; all where they are few."""
         number = len(endpoints)
         if number <= MOST_WEIGHED:

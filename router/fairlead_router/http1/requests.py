@@ -197,7 +197,7 @@ def _read_fields(head: RequestHead) -> None:
             head.body_bytes = int(length)
         if (coding := first.get(b"transfer-encoding")) is not None:
             _check_coding(head, coding)
-        if (connection := first.get(b"connection")) is not None and not _says_what_is_usual(connection, head):
+        if b"connection" in first:
             head.keep_alive = _keeps_alive(head)
         if (expected := first.get(b"expect")) is not None:
             _check_expect(head, expected)
@@ -210,11 +210,9 @@ def _check_coding(head: RequestHead, coding: bytes) -> None:
     head.body_bytes = None
 
 
-def _says_what_is_usual(connection: bytes, head: RequestHead) -> bool:
-    return connection == b"keep-alive" and head.keep_alive and len(head.first) == len(head.headers)
-
-
 def _keeps_alive(head: RequestHead) -> bool:
+    if head.first[b"connection"] == b"keep-alive" and len(head.first) == len(head.headers):
+        return True  # nearly always
     tokens = [token for name, value in head.headers if name == b"connection" for token in list_of(value)]
     return b"close" not in tokens and (head.version == "1.1" or b"keep-alive" in tokens)
 

@@ -40,7 +40,6 @@ class EngineConnection(asyncio.Protocol):
     """Carries one request at a time."""
 
     __slots__ = (
-        "_between_chunks",
         "_heard",
         "_owner",
         "_parser",
@@ -62,7 +61,6 @@ class EngineConnection(asyncio.Protocol):
         self._owner = owner
         self._parser = AnswerParser()
         self._receiver: AnswerReceiver | None = None
-        self._between_chunks = False
         self._heard = False
         self._sent_whole = False
         self._paused = False
@@ -120,11 +118,9 @@ class EngineConnection(asyncio.Protocol):
             self._transport.abort()  # nobody asked
             return
         try:
-            if not (self._between_chunks and receiver.answer_chunk(data)):
+            if not (self._parser.between_chunks and receiver.answer_chunk(data)):
                 self._heard = True
-                events = self._parser.feed(data)
-                self._between_chunks = self._parser.between_chunks
-                self._tell(events, receiver)
+                self._tell(self._parser.feed(data), receiver)
         except Exception:
             _fault_of(receiver)
 

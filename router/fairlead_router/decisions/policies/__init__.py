@@ -28,14 +28,14 @@ from fairlead_router.decisions.policies.spread import AnyEndpoint, InTurn, LessL
 __all__ = ["NAMING_PREFIXES", "POLICIES", "Choice", "Policy"]
 
 POLICIES: Mapping[str, Callable[[Random], Policy]] = {
-    "rad": lambda random: Scored(least_delay, Rotation(random)),
-    "least-request": lambda random: Scored(fewest_in_flight, Rotation(random)),
+    "rad": lambda random: Scored(least_delay, Rotation(random).pick),
+    "least-request": lambda random: Scored(fewest_in_flight, Rotation(random).pick),
     "round-robin": lambda random: InTurn(Rotation(random)),
     "random": AnyEndpoint,
     "power-of-two": LessLoadedOfTwo,
-    "least-kv": lambda random: Scored(least_kv, Rotation(random)),
+    "least-kv": lambda random: Scored(least_kv, Rotation(random).pick),
     "prefix-hash": lambda random: PrefixHash(Rotation(random)),
-    "lmetric": lambda random: Scored(prefill_times_batch, Rotation(random)),
+    "lmetric": lambda random: Scored(prefill_times_batch, Rotation(random).pick),
 }
 NAMING_PREFIXES = frozenset({"rad", "prefix-hash", "lmetric"})
 """Policies that look at the blocks of prompts."""

@@ -59,18 +59,23 @@ class Rotation:
         return picked
 
 
+class Picker(Protocol):
+    """Picks one of at least one candidate, given in order of uid."""
+
+    def __call__(self, best: Sequence[C], /) -> C: ...  # noqa: D102 - the class says it
+
+
 class Scored:
-    """Gives the request to one of the candidates with the highest score, in turn."""
+    """Gives the request to one of the candidates with the highest score."""
 
-    weighs = True
-
-    def __init__(self, score: Score, rotation: Rotation) -> None:
+    def __init__(self, score: Score, pick: Picker, *, weighs: bool = True) -> None:
+        self.weighs = weighs
         self._score = score
-        self._rotation = rotation
+        self._pick = pick
 
     def choose(self, demand: Demand, candidates: Sequence[C]) -> Choice[C]:
         """Choose one of at least one candidate, given in order of uid."""
         scores = self._score(demand, candidates)
         highest = max(scores)
         best = [each for each, score in zip(candidates, scores, strict=True) if score == highest]
-        return Choice(self._rotation.pick(best), candidates, scores)
+        return Choice(self._pick(best), candidates, scores)
