@@ -132,20 +132,20 @@ class Meter:
         return Figures(
             completed=len(ttft),
             sim_seconds=now,
-            tokens_per_second=_ratio(self._tokens, now) or 0.0,
-            output_tokens_per_second=_ratio(self._output_tokens, now) or 0.0,
+            tokens_per_second=ratio(self._tokens, now) or 0.0,
+            output_tokens_per_second=ratio(self._output_tokens, now) or 0.0,
             ttft=_summary(ttft),
             first_token=_summary(sorted(self._first_token)),
             ttft_by_user={user.name: _summary(sorted(a)) for user, a in zip(self._users, self._ttft, strict=True)},
             tbt={user.name: _tbt(gaps) for user, gaps in zip(self._users, self._gaps, strict=True)},
             preemptions=self._preemptions,
             cached_tokens=cached_tokens,
-            kv_used=KvUsed(self._share(_ratio(self._kv.integral, now) or 0.0), self._share(self._kv.max)),
+            kv_used=KvUsed(self._share(ratio(self._kv.integral, now) or 0.0), self._share(self._kv.max)),
             in_system=self._in_system_figures(now),
             batches=Batches(
                 self._batches,
-                _ratio(self._busy_seconds, self._batches),
-                _ratio(self._batch_tokens, self._batches),
+                ratio(self._busy_seconds, self._batches),
+                ratio(self._batch_tokens, self._batches),
             ),
             ttft_curve=tuple(quantile(ttft, index / (CURVE_POINTS - 1)) for index in range(CURVE_POINTS) if ttft),
             timeline=self._samples.timeline(),
@@ -161,7 +161,7 @@ class Meter:
             (after[1] - before[1]) / (after[0] - before[0]) if after[0] > before[0] else 0.0
             for before, after in pairwise(marks)
         )
-        mean = _ratio(self._in_system.integral, now) or 0.0
+        mean = ratio(self._in_system.integral, now) or 0.0
         end = self._in_system_at_end if self._arrived == self._requests else self._in_system.value
         return InSystem(mean, self._in_system.max, end, quarters)
 
@@ -202,7 +202,8 @@ class Meter:
         self._in_system.change(now, self._in_system.value - 1)
 
 
-def _ratio(total: float, count: float) -> float | None:
+def ratio(total: float, count: float) -> float | None:
+    """Return a mean or a share; None of nothing."""
     return total / count if count else None
 
 

@@ -15,7 +15,7 @@ from fairlead_simulator.fleet import files
 from fairlead_simulator.fleet.report import print_fleet
 from fairlead_simulator.fleet.results import FleetResult
 from fairlead_simulator.fleet.scenario import NAMES, Failure, FleetScenario, PodSpec, PolicySpec
-from fairlead_simulator.fleet.study import FleetStudy, mean_over_seeds, run_fleet
+from fairlead_simulator.fleet.study import FleetStudy, by_policy_and_rate, run_fleet
 from fairlead_simulator.output import PLOT_SUFFIXES, check_writable, replacing
 from fairlead_simulator.runs import runner
 from fairlead_simulator.setup import make_setup
@@ -101,8 +101,9 @@ def failures(text: str) -> tuple[Failure, ...]:
 )
 @click.option(
     "--seconds",
-    default=120.0,
-    callback=reading(lambda text: specs.positive(str(text))),
+    default="120",
+    metavar="SECONDS",
+    callback=reading(specs.positive),
     help="How long requests arrive.",
 )
 @click.option("--seeds", type=Count, default=1, help="Runs of each policy and rate, with other requests each time.")
@@ -132,9 +133,9 @@ def failures(text: str) -> tuple[Failure, ...]:
 @click.option(
     "--scrape",
     "scrape_seconds",
-    default=0.05,
+    default="0.05",
     metavar="SECONDS",
-    callback=reading(lambda text: specs.positive(str(text))),
+    callback=reading(specs.positive),
     help="Between two looks at the engines' metrics, for policies that go by them.",
 )
 @click.option("--jobs", type=Count, metavar="N", help="Runs at the same time.  [default: one per core]")
@@ -216,7 +217,7 @@ def fleet(  # noqa: PLR0913 - click gives every option a parameter
 
 def hand_out(results: Sequence[FleetResult], capacity: float | None, *, as_json: bool, plot: Path | None) -> None:
     """Draw what is to be drawn, and print JSON or a table."""
-    groups = mean_over_seeds(results)
+    groups = by_policy_and_rate(results)
     if plot is not None:
         from fairlead_simulator.fleet.plots import draw_fleet  # noqa: PLC0415 - half a second that most runs do not need
 

@@ -10,9 +10,10 @@ from typing import Any, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from fairlead_router.config import ServiceClass, check_classes, one_line, seconds
+from fairlead_router.config import ServiceClass, check_classes, one_line
 from fairlead_router.decisions.rules import ClassRules, OnUnreachable
 from fairlead_router.decisions.types import Slo
+from fairlead_router.settings import slo_of
 from fairlead_simulator import specs
 from fairlead_simulator.arrivals import ARRIVALS
 from fairlead_simulator.fleet.scenario import ClassSpec, Stream
@@ -32,8 +33,7 @@ class RankedClass(ServiceClass):
 
     def spec(self) -> ClassSpec:
         """Return it in numbers."""
-        slo = Slo(seconds(self.ttft) if self.ttft else None, seconds(self.tbt) if self.tbt else None)
-        return ClassSpec(self.name, slo, ClassRules(self.priority, self.share / 100, self.on_unreachable))
+        return ClassSpec(self.name, slo_of(self), ClassRules(self.priority, self.share / 100, self.on_unreachable))
 
 
 def read_classes(path: Path) -> tuple[ClassSpec, ...]:

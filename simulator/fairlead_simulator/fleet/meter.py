@@ -5,10 +5,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from fairlead_router.contract import Reason
+from fairlead_router.decisions.decider import meets
 from fairlead_router.decisions.types import Outcome
 from fairlead_simulator.fleet.results import ClassFigures, FleetFigures
 from fairlead_simulator.fleet.scenario import Arrival, ClassSpec
 from fairlead_simulator.histogram import quantile
+from fairlead_simulator.metrics import ratio
 
 
 class _OfClass:
@@ -29,9 +31,9 @@ class _OfClass:
             good=self.good,
             rejected=self.rejected,
             failed=self.failed,
-            goodput=_share(self.good, self.offered),
-            ttft_attainment=_share(self.met_ttft, self.offered),
-            tbt_attainment=_share(self.met_tbt, self.completed),
+            goodput=ratio(self.good, self.offered),
+            ttft_attainment=ratio(self.met_ttft, self.offered),
+            tbt_attainment=ratio(self.met_tbt, self.completed),
             ttft_mean=sum(ttft) / len(ttft) if ttft else None,
             ttft_p50=_quantile(ttft, 0.5),
             ttft_p95=_quantile(ttft, 0.95),
@@ -73,10 +75,10 @@ class FleetMeter:
         slo, ttft, worst = counts.slo, outcome.ttft_seconds, outcome.worst_tbt_seconds
         if ttft is not None:
             counts.ttft.append(ttft)
-            counts.met_ttft += slo.ttft_seconds is None or ttft <= slo.ttft_seconds
+            counts.met_ttft += meets(slo, ttft, None)
         if worst is not None:
             counts.worst_tbt.append(worst)
-        counts.met_tbt += worst is None or slo.tbt_seconds is None or worst <= slo.tbt_seconds
+        counts.met_tbt += meets(slo, None, worst)
         if outcome.good:
             counts.good += 1
             self._good_tokens += tokens
@@ -90,7 +92,7 @@ class FleetMeter:
         return FleetFigures(
             offered=offered,
             good=good,
-            goodput=_share(good, offered),
+            goodput=ratio(good, offered),
             good_per_second=good / seconds,
             fairness=jain(served),
             waste=None if not self._all_tokens else 1 - self._good_tokens / self._all_tokens,
@@ -103,10 +105,6 @@ def jain(shares: Sequence[float]) -> float | None:
     """Return Jain's index: 1 where all have the same, 1/n where one has everything; None without anybody."""
     squares = sum(share * share for share in shares)
     return sum(shares) ** 2 / (len(shares) * squares) if squares else None
-
-
-def _share(part: int, whole: int) -> float | None:
-    return part / whole if whole else None
 
 
 def _quantile(ordered: Sequence[float], share: float) -> float | None:

@@ -6,8 +6,8 @@ from random import Random
 from types import MappingProxyType
 from typing import Final
 
-from fairlead_router.decisions.policies.policy import C, Choice, Policy
-from fairlead_router.decisions.types import Demand
+from fairlead_router.decisions.policies.policy import Policy, Scored
+from fairlead_router.decisions.types import Candidate, Demand
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,27 +32,23 @@ class WeightedScorers:
     Source: kubernetes-sigs/gateway-api-inference-extension, default plugins of the endpoint picker.
     """
 
-    weighs = False
-
-    def __init__(self, scraped: Scraped, random: Random) -> None:
+    def __init__(self, scraped: Scraped) -> None:
         self._scraped = scraped
-        self._random = random
 
-    def choose(self, demand: Demand, candidates: Sequence[C]) -> Choice[C]:
-        """Choose by the weighted sum."""
+    def __call__(self, demand: Demand, candidates: Sequence[Candidate]) -> Sequence[float]:
+        """Score by the weighted sum."""
         stats = [self._scraped.get(each.uid, _NOTHING) for each in candidates]
         most, fewest = max(each.waiting for each in stats), min(each.waiting for each in stats)
         blocks = len(demand.request.prefix) * demand.request.prefix_block_tokens
-        scores = [
+        return [
             2.0 * ((most - each.waiting) / (most - fewest) if most > fewest else 1.0)
             + 2.0 * (1.0 - each.kv_share)
             + (3.0 * demand.cached.get(candidate.uid, 0) / blocks if blocks else 0.0)
             for candidate, each in zip(candidates, stats, strict=True)
         ]
-        highest = max(scores)
-        best = [each for each, score in zip(candidates, scores, strict=True) if score == highest]
-        return Choice(self._random.choice(best), candidates, scores)
 
 
-PEERS: Final[Mapping[str, Callable[[Scraped, Random], Policy]]] = MappingProxyType({"llm-d": WeightedScorers})
+PEERS: Final[Mapping[str, Callable[[Scraped, Random], Policy]]] = MappingProxyType(
+    {"llm-d": lambda scraped, random: Scored(WeightedScorers(scraped), random.choice, weighs=False)}
+)
 """By the name that `--policy` takes."""

@@ -49,10 +49,6 @@ class Pod:
         """Take a request."""
         self._core.add(request, now)
 
-    def abort(self, request_id: str) -> None:
-        """Drop a request whose client is gone."""
-        self._core.abort(request_id)
-
     def begin(self, now: float) -> float | None:
         """Begin the next batch if none is running; returns when it will end."""
         if self._batch is not None or not self.up:

@@ -70,9 +70,9 @@ def run_fleet(run: FleetRun) -> FleetResult:
     )
 
 
-def mean_over_seeds(results: Sequence[FleetResult]) -> list[list[FleetResult]]:
+def by_policy_and_rate(results: Sequence[FleetResult]) -> list[list[FleetResult]]:
     """Group results of the same policy and rate, in the order in which they come."""
-    groups: dict[tuple[str, float | None, float], list[FleetResult]] = {}
+    groups: dict[tuple[str, float], list[FleetResult]] = {}
     for result in results:
-        groups.setdefault((result.policy, result.load, result.qps if result.load is None else 0.0), []).append(result)
+        groups.setdefault((result.policy, result.qps), []).append(result)
     return list(groups.values())
