@@ -10,13 +10,15 @@ import argparse
 import hashlib
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+
+import provenance
 
 ROOT = Path(__file__).parents[2]
 RESULT = ROOT / "docs" / "results" / "engine-paper-a.json"
@@ -65,18 +67,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("trace", type=Path)
     trace = parser.parse_args().trace
-    git = ["git", "-C", str(ROOT)]
-    if subprocess.run([*git, "status", "--porcelain", "engine", "simulator"], capture_output=True, check=True).stdout:
+    head, changed = provenance.committed("engine", "simulator")
+    if changed:
         raise SystemExit(
             "engine/ or simulator/ has changes that are not committed: the result would name the wrong commit"
         )
-    commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
     document = {
         "what": "The evaluation of SLAI (arXiv 2508.01002), simulated",
         "command": f"python tests/bench/engine_paper_a.py {trace.name}",
-        "commit": commit,
-        "date": f"{datetime.now(UTC):%Y-%m-%d}",
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}; one run at a time",
+        "commit": head,
+        "date": provenance.today(),
+        "machine": f"{provenance.machine()}; one run at a time",
         "trace_sha256": hashlib.sha256(trace.read_bytes()).hexdigest(),
         "runs": [figures(simulated(trace, "--scheduler", name, *AT_RATE)) for name in SCHEDULERS],
         "ten_times_the_requests": [

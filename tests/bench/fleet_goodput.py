@@ -11,11 +11,9 @@ and passes or fails nothing.
 import json
 import os
 import shlex
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
 from statistics import fmean, stdev
@@ -23,13 +21,17 @@ from typing import Any
 
 import click
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+
+import provenance
+
 from fairlead_router.decisions.rules import ClassRules, OnUnreachable
 from fairlead_router.decisions.types import Slo
 from fairlead_simulator.arrivals import Mmpp
 from fairlead_simulator.fleet.plots import draw_fleet
 from fairlead_simulator.fleet.results import FleetResult
 from fairlead_simulator.fleet.scenario import ClassSpec, FleetScenario, PodSpec, PolicySpec, Stream
-from fairlead_simulator.fleet.study import FleetStudy, mean_over_seeds, run_fleet
+from fairlead_simulator.fleet.study import FleetStudy, by_policy_and_rate, run_fleet
 from fairlead_simulator.output import replacing
 from fairlead_simulator.runs import runner
 from fairlead_simulator.setup import make_setup
@@ -173,17 +175,16 @@ def main(context: click.Context, *, short: bool, publish: bool, only: str, jobs:
     """Simulate, and print the figures."""
     if context.invoked_subcommand is not None:
         return
-    head = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], cwd=ROOT, capture_output=True, text=True)  # noqa: PLW1510
     document: dict[str, Any] = {
         "command": shlex.join(["python", "tests/bench/fleet_goodput.py", *sys.argv[1:]]),
-        "commit": head.stdout.strip(),
-        "date": datetime.now(UTC).date().isoformat(),
+        "commit": provenance.commit("engine", "router", "simulator"),
+        "date": provenance.today(),
         "workloads": json.loads(RESULT.read_text())["workloads"] if publish and RESULT.exists() else {},
     }
     for name in only.split(","):
         workload = WORKLOADS[name]
         capacity, results = measure(workload, short=short, jobs=jobs)
-        groups = mean_over_seeds(results)
+        groups = by_policy_and_rate(results)
         rows = [row_of(group) for group in groups]
         document["workloads"][name] = {"capacity": capacity, "rows": rows}
         for load, of_load in groupby(rows, key=lambda row: row["load"]):

@@ -11,14 +11,10 @@ there was one.
 
 import json
 import logging
-import os
-import platform
 import shlex
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +22,8 @@ import click
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 sys.path.insert(0, str(Path(__file__).parent))
+
+import provenance
 
 from fuzzing.document import fuzz_document
 from fuzzing.run import CORPUS, Failure, Findings, fuzz, replay
@@ -94,16 +92,12 @@ def show(failure: Failure) -> None:
 
 def document(report: Report) -> dict[str, Any]:
     """Return the report as it is published: with what it takes to get it again."""
-    git = ["git", "-C", str(ROOT)]
-    commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-    changes = [*git, "status", "--porcelain", "--", "router", "tests/fuzz"]
-    changed = bool(subprocess.run(changes, capture_output=True, text=True, check=True).stdout.strip())
     return {
         "what": "Clients and engines that send the router anything, judged by h11; then schemathesis on its OpenAPI document",
         "command": shlex.join(["python", "tests/fuzz", *sys.argv[1:]]),
-        "commit": commit + (" with changes" if changed else ""),
-        "date": f"{datetime.now(UTC):%Y-%m-%d}",
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
+        "commit": provenance.commit("router", "tests/fuzz"),
+        "date": provenance.today(),
+        "machine": provenance.machine(),
         "seed": report.seed,
         "seconds": round(report.seconds),
         "cases": report.findings.cases,

@@ -11,8 +11,6 @@ seen that must not be; it is listed.
 import asyncio
 import json
 import os
-import platform
-import subprocess
 import sys
 import tempfile
 import time
@@ -24,7 +22,10 @@ from typing import Any
 import click
 import uvloop
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 sys.path.insert(0, str(Path(__file__).parent))
+
+import provenance
 
 from soak.run import Plan, Report, soak
 
@@ -70,19 +71,14 @@ def show(report: Report) -> None:
 
 def document(report: Report, others: float) -> dict[str, Any]:
     """Return the report as it is published: with what it takes to get it again, and the load average before it."""
-    machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
-    git = ["git", "-C", str(ROOT)]
-    commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-    changes = [*git, "status", "--porcelain", "--", "router", "tests/soak"]
-    changed = bool(subprocess.run(changes, capture_output=True, text=True, check=True).stdout.strip())
     return {
         "what": "The router under load while what is around it breaks; nothing is found that must not be"
         if not report.findings
         else "The router under load while what is around it breaks; see `findings`",
         "command": f"SOAK_SECONDS={report.seconds:g} make soak",
-        "commit": commit + (" with changes" if changed else ""),
-        "date": f"{datetime.now(UTC):%Y-%m-%d}",
-        "machine": f"{machine}; load average before: {others:.1f}",
+        "commit": provenance.commit("router", "tests/soak"),
+        "date": provenance.today(),
+        "machine": f"{provenance.machine()}; load average before: {others:.1f}",
         **asdict(report),
     }
 

@@ -20,14 +20,17 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table as ScreenTable
 
+sys.path.insert(0, str(Path(__file__).parents[2] / "support"))
 sys.path.insert(0, str(Path(__file__).parent))
+
+import provenance
 
 from datapath import comparison, tables
 from datapath.figures import DISTURBED, Cell, Measured, with_highest_held
 from datapath.machine import Placement, available_cores, busy_share, describe, place, raise_open_files
 from datapath.native import NoCompilerError, Tools, build
 from datapath.page import page
-from datapath.results import ROOT, Results, TargetFacts, commit, named, today
+from datapath.results import ROOT, Results, TargetFacts, named
 from datapath.run import Bench, Failure, Step, expected_seconds, steps
 from datapath.scenarios import FORMS, SCENARIOS
 from datapath.targets import DIRECT, Target, UnavailableError, routers, shown_command
@@ -103,7 +106,7 @@ def run(
             f"nothing to measure: none of {', '.join(names)} can be, or not under what was asked for"
         )
     console.print(f"{len(plan)} measurements: about {expected_seconds(chosen, plan) / 60:.0f} minutes")
-    head, uncommitted = commit()
+    head, uncommitted = provenance.committed("router", "tests/bench/router")
     side = measuring_side()
 
     def results_of(cells: Sequence[Cell], failures: Sequence[str]) -> Results:
@@ -114,7 +117,7 @@ def run(
             patience=chosen.patience,
             commit=head,
             uncommitted=uncommitted,
-            date=today(),
+            date=provenance.today(),
             machine=describe(len(side.cores)),
             placement={
                 "router": named(side.placement.router),

@@ -1,10 +1,8 @@
 """Results in a file: what was run, on what, and every cell, so that each figure of the page can be computed again."""
 
 import json
-import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from math import isinf
 from pathlib import Path
 from typing import Any, Self
@@ -70,19 +68,6 @@ def _rounded(cell: Cell) -> dict[str, Any]:
         for name, value in cell.figures.items()
     }
     return asdict(cell) | {"figures": figures}
-
-
-def commit() -> tuple[str, bool]:
-    """Return the commit of the working tree, and whether router or benchmark differ from it."""
-    git = ["git", "-C", str(ROOT)]
-    head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-    changes = [*git, "status", "--porcelain", "--", "router", "tests/bench/router"]
-    return head, bool(subprocess.run(changes, capture_output=True, text=True, check=True).stdout.strip())
-
-
-def today() -> str:
-    """Return the date in UTC."""
-    return f"{datetime.now(UTC):%Y-%m-%d}"
 
 
 def named(numbers: Iterable[int]) -> str:

@@ -52,32 +52,28 @@ async def test_a_client_that_goes_leaves_nothing(router, engine, kit, no_collect
     await kit.until(lambda: not left(), "nothing is left")
 
 
-async def test_a_client_that_hangs_up_inside_a_stream_leaves_nothing(router, engine, kit, no_collector):
-    running = await router([await engine(kit.answers_then_hangs(kit.STREAM_HEAD, kit.chunk(kit.token("a"))))])
+async def ask_and_hang_up(running, kit, last_heard):
     reader, writer = await connect(running)
     writer.write(ASK)
-    await reader.readuntil(b"\n\n")
+    await reader.readuntil(last_heard)
     writer.transport.abort()
     await kit.until(lambda: not left(), "nothing is left")
+
+
+async def test_a_client_that_hangs_up_inside_a_stream_leaves_nothing(router, engine, kit, no_collector):
+    running = await router([await engine(kit.answers_then_hangs(kit.STREAM_HEAD, kit.chunk(kit.token("a"))))])
+    await ask_and_hang_up(running, kit, b"\n\n")
 
 
 @pytest.mark.parametrize("answer", [b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.1 999 ?\r\n\r\n", b"garbage", b""])
 async def test_an_engine_that_is_lost_leaves_nothing(router, engine, kit, no_collector, answer):
     running = await router([await engine(kit.answers_then_closes(answer))])
-    reader, writer = await connect(running)
-    writer.write(ASK)
-    await reader.readuntil(b"\r\n\r\n")
-    writer.transport.abort()
-    await kit.until(lambda: not left(), "nothing is left")
+    await ask_and_hang_up(running, kit, b"\r\n\r\n")
 
 
 async def test_an_engine_that_is_lost_inside_its_stream_leaves_nothing(router, engine, kit, no_collector):
     running = await router([await engine(kit.answers_then_closes(kit.STREAM_HEAD, kit.chunk(kit.token("a"))))])
-    reader, writer = await connect(running)
-    writer.write(ASK)
-    await reader.readuntil(b"engine_disconnected")
-    writer.transport.abort()
-    await kit.until(lambda: not left(), "nothing is left")
+    await ask_and_hang_up(running, kit, b"engine_disconnected")
 
 
 def streamed(kit, *events):
