@@ -14,6 +14,7 @@ from fairlead_router.contract import Header, Reason
 from fairlead_router.edge.response import Response
 from fairlead_router.edge.target import Target
 from fairlead_router.errors import RequestError
+from fairlead_router.http1.messages import lines_of
 from fairlead_router.http1.requests import RequestHead
 from fairlead_router.identity.keys import Principal
 
@@ -41,7 +42,7 @@ class ColdRequest:
         target: Target,
         caller: Principal,
         response: Response,
-        identity: tuple[bytes, bytes],
+        identity: bytes,
         tasks: "set[asyncio.Task[None]]",
         ended: Callable[[Reason], None],
     ) -> None:
@@ -50,7 +51,7 @@ class ColdRequest:
         self._target = target
         self._caller = caller
         self._response = response
-        self._identity = identity  # the header that says who answers what
+        self._identity = identity  # the line that says who answers what
         self._tasks = tasks
         self._ended: Callable[[Reason], None] | None = ended
         self._reason = Reason.CLIENT_DISCONNECTED  # unless there is an answer
@@ -78,7 +79,7 @@ class ColdRequest:
         if self._response.started:
             self._response.abort()
         else:
-            self._response.fail(error, [self._identity])
+            self._response.fail(error, self._identity)
         self._finish(error.reason)
         self.client_gone()
 
@@ -153,4 +154,5 @@ class ColdRequest:
         lengths = [int(value) for name, value in headers if name.lower() == b"content-length"]
         fields = [field for field in headers if field[0].lower() not in {b"connection", b"content-length", b"date"}]
         self._reason = next((Reason(value.decode()) for name, value in fields if name == _REASON), Reason.COMPLETED)
-        self._response.start(status, [*fields, self._identity], length=lengths[0] if lengths else None)
+        lines = lines_of(fields) + self._identity
+        self._response.start(status, lines, length=lengths[0] if lengths else None)

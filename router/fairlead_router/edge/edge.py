@@ -7,7 +7,7 @@ import asyncio
 from functools import partial
 from typing import Final
 
-from fairlead_router.contract import Header, Reason
+from fairlead_router.contract import Reason
 from fairlead_router.deadlines import Deadlines, Timed
 from fairlead_router.edge.cold import AsgiApp, ColdRequest
 from fairlead_router.edge.handler import Handler
@@ -16,8 +16,9 @@ from fairlead_router.edge.response import Response
 from fairlead_router.edge.target import Target, target_of
 from fairlead_router.errors import ErrorShape, RequestError
 from fairlead_router.http1.requests import RequestHead
+from fairlead_router.identity.gate import Gate
 from fairlead_router.identity.keys import ANYONE, Principal
-from fairlead_router.relay.headers import request_id_of
+from fairlead_router.relay.headers import identity_of, request_id_of
 from fairlead_router.relay.inbound import Admitted, JsonRequest, UploadRequest, too_large
 from fairlead_router.relay.outbound import Uploader
 from fairlead_router.relay.routes import PASSTHROUGH, ROUTES, Body, Route
@@ -26,9 +27,9 @@ from fairlead_router.relay.services import Services
 PUBLIC_PATHS: Final = frozenset({"/health", "/ready"})
 """Answered without an API key: probes have none."""
 
+_CALLER: Final = "caller"
 _RELAYED: Final = {path.encode("ascii"): Target(path) for path in ROUTES}
 """Targets that are spelled as they should be, which is nearly all."""
-_REQUEST_ID: Final = Header.REQUEST_ID.encode()
 
 
 class Edge:
@@ -78,7 +79,7 @@ class Edge:
 
         """
         target = _RELAYED.get(head.target) or target_of(head.target)
-        caller = ANYONE if target.path in PUBLIC_PATHS else self.router.gate.identify(head.headers)
+        caller = ANYONE if target.path in PUBLIC_PATHS else self._caller_of(head)
         route = self._route(target.path)
         if route is None:
             return self._cold(head, target, caller, response)
@@ -97,20 +98,25 @@ class Edge:
         upload.start()
         return upload
 
+    def _caller_of(self, head: RequestHead) -> Principal:
+        """Return who sends a request; of heads that repeat one another that is the same, as long as the keys are."""
+        gate = self.router.gate
+        known: tuple[Gate, Principal] | None = head.derived.get(_CALLER)
+        if known is None or known[0] is not gate:
+            known = head.derived[_CALLER] = (gate, gate.identify(head.headers))
+        return known[1]
+
     def refused(self, response: Response, error: RequestError, head: RequestHead | None) -> None:
         """Answer a request that was not let in; without a `head` it was none."""
         request_id = request_id_of(head.first if head else {}, self._services.random)
-        response.fail(error, [self._identity(request_id)], _shape_for(head))
+        response.fail(error, identity_of(request_id, self.router.replica), _shape_for(head))
         self._services.refused(error.reason, response, head, request_id)
 
     def _cold(self, head: RequestHead, target: Target, caller: Principal, response: Response) -> ColdRequest:
         request_id = request_id_of(head.first, self._services.random)
         account = partial(self._services.answered, request_id, head, target, caller, response, self.router.clock())
-        identity = self._identity(request_id)
+        identity = identity_of(request_id, self.router.replica)
         return ColdRequest(self._app, head, target, caller, response, identity, self.tasks, account)
-
-    def _identity(self, request_id: str) -> tuple[bytes, bytes]:
-        return (_REQUEST_ID, f"{request_id}@{self.router.replica}".encode())
 
     def _route(self, path: str) -> Route | None:
         route = ROUTES.get(path)

@@ -1,13 +1,14 @@
 """One answer to a client: begun at most once, ended exactly once, framed exactly."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import Protocol
 
 from fairlead_router.errors import ErrorShape, RequestError
 from fairlead_router.http1.chunks import LAST_CHUNK, SMALL_DATA_AT, chunk
+from fairlead_router.http1.messages import lines_of
 
 _LINES = {status.value: b"HTTP/1.1 %d %b\r\n" % (status.value, status.phrase.encode()) for status in HTTPStatus}
 _WITHOUT_BODY = frozenset({204, 304})
@@ -90,16 +91,15 @@ class Response:
         """Close the connection behind an error: the body is too long to be read for nothing."""
         self._keep_alive_if_refused = False
 
-    def start(self, status: int, headers: Iterable[tuple[bytes, bytes]], *, length: int | None = None) -> None:
+    def start(self, status: int, fields: bytes, *, length: int | None = None) -> None:
         """Set status and header fields; they are sent with the first bytes of the body.
 
-        `headers` must not hold fields about the connection or the framing; `length` is that of the body, if known.
+        `fields` are lines, and must not be about the connection or the framing; `length` is that of the body, if known.
         """
         self.started = True
         self.status = status
         self._has_body = not self._is_head and status not in _WITHOUT_BODY
-        lines = [_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status, _date.line()]
-        lines += [b"%b: %b\r\n" % field for field in headers]
+        lines = [_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status, _date.line(), fields]
         if status in _WITHOUT_BODY:
             self._left = 0
         elif length is not None:
@@ -166,13 +166,13 @@ class Response:
     def fail(
         self,
         error: RequestError,
-        headers: Iterable[tuple[bytes, bytes]] = (),
+        fields: bytes = b"",
         shape: ErrorShape = ErrorShape.OPENAI,
     ) -> None:
-        """Answer with an error, as long as nothing was sent."""
+        """Answer with an error, as long as nothing was sent; `fields` are lines that go with it."""
         body = error.body(shape)
         self._keep_alive = self._keep_alive and self._keep_alive_if_refused
-        self.start(error.status, [*error.headers(), *headers], length=len(body))
+        self.start(error.status, lines_of(error.headers()) + fields, length=len(body))
         self.end(body)
 
     def abort(self) -> None:

@@ -1,5 +1,7 @@
 """Read an engine's answers by the same rules as requests: bytes of one connection in, events out."""
 
+from typing import Any, Self
+
 import httptools
 
 from fairlead_router.http1.messages import (
@@ -11,16 +13,20 @@ from fairlead_router.http1.messages import (
     check_not_repeated,
     check_transfer_coding,
     first_values,
+    with_length,
 )
+from fairlead_router.http1.repeats import Repeats
 
 MAX_HEAD_BYTES = 64 * 1024
 """Of an engine's answer; also of whatever else comes without a byte of its body."""
+_GOOD = b"HTTP/1.1 200 "
+"""How an answer begins that has a body and none before it."""
 
 
 class AnswerHead:
     """Status and header fields of one answer."""
 
-    __slots__ = ("first", "headers", "length", "status")
+    __slots__ = ("derived", "first", "headers", "length", "status")
 
     def __init__(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         self.status = status
@@ -30,6 +36,16 @@ class AnswerHead:
         """First value of every field by its name."""
         self.length: int | None = None
         """Length of the body where the engine announces it."""
+        self.derived: dict[str, Any] = {}
+        """What others have worked out from all of this but the length; heads that repeat this one share it."""
+
+    def of_length(self, length: int) -> Self:
+        """Return the head of an answer that differs from this one in the length of its body only."""
+        if length == self.length:
+            return self
+        head = type(self)(self.status, with_length(self.headers, length))
+        head.length, head.derived = length, self.derived
+        return head
 
 
 AnswerEvent = AnswerHead | bytes | End | HttpError
@@ -41,10 +57,12 @@ class AnswerParser:
     __slots__ = (
         "_events",
         "_fields",
+        "_fresh",
         "_fruitless_bytes",
         "_in_head",
         "_interim",
         "_parser",
+        "_repeats",
         "_until_eof",
         "_wanted",
         "between_chunks",
@@ -53,6 +71,8 @@ class AnswerParser:
 
     def __init__(self) -> None:
         self._parser = httptools.HttpResponseParser(self)
+        self._repeats: Repeats[AnswerHead] = Repeats(MAX_HEAD_BYTES)
+        self._fresh = False  # an answer is expected, and nothing of it has come
         self._events: list[AnswerEvent] = []
         self._fields: list[tuple[bytes, bytes]] = []
         self._fruitless_bytes = 0  # of a head, of interim heads, of trailers, of chunk extensions: since the last event
@@ -67,11 +87,53 @@ class AnswerParser:
 
     def expect(self) -> None:
         """Allow one answer: a request has been sent."""
-        self._wanted = True
+        self._wanted = self._fresh = True
         self.keep_alive = False
 
     def feed(self, data: bytes) -> list[AnswerEvent]:
         """Take the bytes of one read, body bytes joined; an `HttpError` is the last event of the connection."""
+        if not self._fresh:
+            return _joined(self._read(data))
+        self._fresh = False
+        whole = self._recognised(data)
+        if whole is None:
+            whole = _joined(self._read(data))
+            if len(whole) == 3:
+                self._learn(data, whole)
+        return whole
+
+    def eof(self) -> AnswerEvent:
+        """Say what the end of the connection means: the end of a body without framing, or a loss."""
+        if self._until_eof:
+            self._until_eof = False
+            return END
+        return HttpError("the connection was closed inside the answer")
+
+    def close(self) -> None:
+        """Read no more; must be called, as this and its parser hold each other."""
+        del self._parser
+
+    def _recognised(self, data: bytes) -> list[AnswerEvent] | None:
+        """Take an answer past the parser whose head repeats an earlier one, if this read is all of it."""
+        match = self._repeats.match(data)
+        if match is None:
+            return None
+        head, head_bytes = match
+        if len(data) == head_bytes or len(data) - head_bytes != head.length:
+            return None
+        self._wanted = False
+        self.keep_alive = True
+        self._fruitless_bytes = 0
+        return [head, data[head_bytes:], END]
+
+    def _learn(self, read: bytes, events: list[AnswerEvent]) -> None:
+        """Note the head of an answer that was whole, and that of an engine which keeps the connection."""
+        head, body, end = events
+        if type(head) is AnswerHead and type(body) is bytes and end is END and self.keep_alive and read[:13] == _GOOD:
+            self._repeats.learn(read, head)
+
+    def _read(self, data: bytes) -> list[AnswerEvent]:
+        """Have the parser read what has come."""
         events: list[AnswerEvent] = []
         self._events = events
         self.between_chunks = False
@@ -95,18 +157,7 @@ class AnswerParser:
             self._fruitless_bytes += len(data)
             if self._fruitless_bytes > MAX_HEAD_BYTES:
                 events.append(HeadTooLargeError(f"more than {MAX_HEAD_BYTES} bytes that are no body"))
-        return events if len(events) < 3 else _joined(events)
-
-    def eof(self) -> AnswerEvent:
-        """Say what the end of the connection means: the end of a body without framing, or a loss."""
-        if self._until_eof:
-            self._until_eof = False
-            return END
-        return HttpError("the connection was closed inside the answer")
-
-    def close(self) -> None:
-        """Read no more; must be called, as this and its parser hold each other."""
-        del self._parser
+        return events
 
     # What httptools calls.
 
@@ -165,6 +216,8 @@ class AnswerParser:
 
 def _joined(events: list[AnswerEvent]) -> list[AnswerEvent]:
     """Join the body's pieces, of which a read brings one per chunk."""
+    if len(events) < 3:
+        return events
     pieces = [event for event in events if type(event) is bytes]
     if len(pieces) < 2:
         return events

@@ -67,6 +67,17 @@ def check_not_repeated(fields: list[tuple[bytes, bytes]]) -> None:
 _ONCE: Final = frozenset({b"content-length", b"host", b"transfer-encoding"})
 
 
+def lines_of(fields: RawHeaders) -> bytes:
+    """Return header fields as they are sent, each with the end of its line."""
+    return b"".join([b"%b: %b\r\n" % field for field in fields])
+
+
+def with_length(fields: list[tuple[bytes, bytes]], length: int) -> list[tuple[bytes, bytes]]:
+    """Return the fields with another length of the body."""
+    value = b"%d" % length
+    return [(name, value) if name == b"content-length" else (name, old) for name, old in fields]
+
+
 def first_values(fields: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
     """Index header fields by name; of a name that comes several times, the first value counts."""
     return dict(reversed(fields))

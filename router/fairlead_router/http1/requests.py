@@ -8,7 +8,7 @@ Nothing is done inside the parser's callbacks but to note events. httptools turn
 own error, and a fault of ours must not pass for one of the client's.
 """
 
-from typing import Final
+from typing import Any, Final, Self
 
 import httptools
 
@@ -23,7 +23,9 @@ from fairlead_router.http1.messages import (
     check_transfer_coding,
     first_values,
     list_of,
+    with_length,
 )
+from fairlead_router.http1.repeats import Repeats
 
 _ABOUT_THE_MESSAGE: Final = frozenset({b"content-length", b"transfer-encoding", b"connection", b"expect"})
 _BODY_FRAMING: Final = b"POST / HTTP/1.1\r\nhost: -\r\n%b\r\n\r\n"
@@ -32,7 +34,9 @@ _BODY_FRAMING: Final = b"POST / HTTP/1.1\r\nhost: -\r\n%b\r\n\r\n"
 class RequestHead:
     """Method, target and header fields of one request."""
 
-    __slots__ = ("body_bytes", "expects_continue", "first", "headers", "keep_alive", "method", "target", "version")
+    __slots__ = (
+        "body_bytes", "derived", "expects_continue", "first", "headers", "keep_alive", "method", "target", "version",
+    )  # fmt: skip
 
     def __init__(self, method: str, target: bytes, version: str, headers: list[tuple[bytes, bytes]]) -> None:
         self.method = method
@@ -48,6 +52,16 @@ class RequestHead:
         self.expects_continue = False
         self.first = first_values(headers)
         """First value of every field by its name."""
+        self.derived: dict[str, Any] = {}
+        """What others have worked out from all of this but the length of the body; heads that repeat this one share it."""
+
+    def of_length(self, length: int) -> Self:
+        """Return the head of a request that differs from this one in the length of its body only."""
+        if length == self.body_bytes:
+            return self
+        head = type(self)(self.method, self.target, self.version, with_length(self.headers, length))
+        head.body_bytes, head.keep_alive, head.derived = length, self.keep_alive, self.derived
+        return head
 
 
 RequestEvent = RequestHead | bytes | End | Exception
@@ -57,6 +71,7 @@ class RequestParser:
     """Reads the requests of one connection, any number of them in a row."""
 
     __slots__ = (
+        "_body_left",
         "_events",
         "_fields",
         "_fruitless_bytes",
@@ -65,6 +80,7 @@ class RequestParser:
         "_may_be_large",
         "_offer",
         "_parser",
+        "_repeats",
         "_target",
         "in_message",
     )
@@ -72,6 +88,8 @@ class RequestParser:
     def __init__(self, max_head_bytes: int) -> None:
         self._max_head_bytes = max_head_bytes
         self._parser = httptools.HttpRequestParser(self)
+        self._repeats: Repeats[RequestHead] = Repeats(max_head_bytes)
+        self._body_left = 0  # bytes of a request whose head was recognised, of which the parser sees nothing
         self._events: list[RequestEvent] = []
         self._fields: list[tuple[bytes, bytes]] = []
         self._target = b""
@@ -87,24 +105,12 @@ class RequestParser:
 
         It is an `HttpError` where the client is to blame, and anything else where this program is.
         """
-        events: list[RequestEvent] = []
-        self._events = events
-        size = len(data)
-        self._may_be_large = size > self._max_head_bytes or (self.in_message and self._in_head)
-        try:
-            while data:
-                data = self._parsed(data)
-        except httptools.HttpParserCallbackError as wrapped:
-            events.append(_raised(wrapped))
-        except httptools.HttpParserError as error:
-            events.append(HttpError(str(error)))
-        if events:
-            self._fruitless_bytes = 0
-        elif self.in_message:  # llhttp has no bound of its own on what it collects or skips
-            self._fruitless_bytes += size
-            if self._fruitless_bytes > self._max_head_bytes:
-                events.append(self._too_large())
-        return events
+        self._events = []
+        if self._body_left or not self.in_message:
+            data = self._recognised(data)
+        if data:
+            self._read(data)
+        return self._events
 
     def close(self) -> None:
         """Read no more; must be called, as this and its parser hold each other."""
@@ -139,6 +145,8 @@ class RequestParser:
         _check(head)
         if parser.should_upgrade():
             self._offer = head
+        if not head.keep_alive:
+            self._repeats.stop()
         self._events.append(head)
 
     def on_body(self, data: bytes) -> None:
@@ -149,6 +157,50 @@ class RequestParser:
             self._in_head = True
             self.in_message = False
             self._events.append(END)
+
+    def _recognised(self, data: bytes) -> bytes:
+        """Take requests whose heads repeat an earlier one past the parser; returns what is left for it."""
+        events = self._events
+        while data:
+            if not self._body_left:
+                match = self._repeats.match(data)
+                if match is None:
+                    return data
+                head, head_bytes = match
+                data = data[head_bytes:]
+                events.append(head)
+                self._body_left = head.body_bytes or 0
+            if self._body_left and data:
+                piece = data[: self._body_left]  # no copy where it is all
+                data = data[len(piece) :]
+                events.append(piece)
+                self._body_left -= len(piece)
+            self._fruitless_bytes = 0
+            self.in_message = self._body_left > 0
+            if not self._body_left:
+                events.append(END)
+        return b""
+
+    def _read(self, data: bytes) -> None:
+        """Have the parser read what has come."""
+        events, read, begins = self._events, data, not self.in_message
+        before, size = len(events), len(data)
+        self._may_be_large = size > self._max_head_bytes or (self.in_message and self._in_head)
+        try:
+            while data:
+                data = self._parsed(data)
+        except httptools.HttpParserCallbackError as wrapped:
+            events.append(_raised(wrapped))
+        except httptools.HttpParserError as error:
+            events.append(HttpError(str(error)))
+        if len(events) > before:
+            self._fruitless_bytes = 0
+            if begins and type(head := events[before]) is RequestHead and _may_repeat(head, read):
+                self._repeats.learn(read, head)
+        elif self.in_message:  # llhttp has no bound of its own on what it collects or skips
+            self._fruitless_bytes += size
+            if self._fruitless_bytes > self._max_head_bytes:
+                events.append(self._too_large())
 
     def _parsed(self, data: bytes) -> bytes:
         """Parse; returns what is left behind a head that offers another protocol, where llhttp stops."""
@@ -183,6 +235,12 @@ def _raised(wrapped: httptools.HttpParserCallbackError) -> Exception:
     if isinstance(raised, HttpError):
         return raised.with_traceback(None)  # its frames hold the events of the read, and so itself
     return raised if isinstance(raised, Exception) else wrapped
+
+
+def _may_repeat(head: RequestHead, read: bytes) -> bool:
+    """Whether a request may be taken past the parser: nothing follows from its head but the length of its body."""
+    plain = head.body_bytes is not None and not head.expects_continue and b"upgrade" not in head.first
+    return plain and read[:1].isalpha()  # llhttp skips empty lines before a request
 
 
 def _size(head: RequestHead) -> int:

@@ -1,6 +1,5 @@
 """Relay one engine's answer, streamed or whole, and learn from it what there is to learn."""
 
-from collections.abc import Sequence
 from typing import Final, Protocol
 
 from fairlead_router.contract import Reason
@@ -15,8 +14,6 @@ from fairlead_router.upstream.errors import LostError
 
 _EVENT_STREAM: Final = b"text/event-stream"
 _TYPE_ENDS: Final = (b"", b";", b" ")
-
-Headers = Sequence[tuple[bytes, bytes]]
 
 
 class TokenClock(Protocol):
@@ -69,14 +66,12 @@ def is_stream(head: AnswerHead) -> bool:
 class Stream:
     """A stream of server-sent events: relayed event by event."""
 
-    __slots__ = ("_clock", "_errors", "_headers", "_observer", "_response", "_status", "_takes_chunks", "heard_at")
+    __slots__ = ("_clock", "_errors", "_lines", "_observer", "_response", "_status", "_takes_chunks", "heard_at")
 
-    def __init__(
-        self, head: AnswerHead, response: Response, headers: Headers, dialect: Dialect, clock: TokenClock
-    ) -> None:
+    def __init__(self, head: AnswerHead, response: Response, lines: bytes, dialect: Dialect, clock: TokenClock) -> None:
         self._status = head.status
         self._response = response
-        self._headers = headers
+        self._lines = lines
         self._errors = dialect.errors
         self._clock = clock
         self._observer = SseObserver(dialect)
@@ -130,22 +125,22 @@ class Stream:
 
     def _start(self) -> None:
         # Without the length that an engine may have announced: it would forbid the event that tells of its loss.
-        self._response.start(self._status, self._headers)
+        self._response.start(self._status, self._lines)
 
 
 class Whole:
     """An answer that is not streamed, or an error: relayed as it comes."""
 
     heard_at = 0.0
-    __slots__ = ("_headers", "_length", "_response", "_seen", "_seen_bytes", "_status", "usage")
+    __slots__ = ("_length", "_lines", "_response", "_seen", "_seen_bytes", "_status", "usage")
 
-    def __init__(self, head: AnswerHead, response: Response, headers: Headers) -> None:
+    def __init__(self, head: AnswerHead, response: Response, lines: bytes) -> None:
         self.usage: Usage | None = None
         """The usage in the answer, once it has been relayed."""
         self._status = head.status
         self._length = head.length
         self._response = response
-        self._headers = headers
+        self._lines = lines
         self._seen: list[bytes] = []
         self._seen_bytes = 0
 
@@ -174,4 +169,4 @@ class Whole:
 
     def _start_if_needed(self) -> None:
         if not self._response.started:
-            self._response.start(self._status, self._headers, length=self._length)
+            self._response.start(self._status, self._lines, length=self._length)

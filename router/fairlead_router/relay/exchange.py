@@ -20,7 +20,7 @@ from fairlead_router.relay.answers import Relayed, Stream, Whole, is_stream
 from fairlead_router.relay.attempts import UNAVAILABLE, Attempts
 from fairlead_router.relay.clock import StreamClock
 from fairlead_router.relay.guard import fault, guarded
-from fairlead_router.relay.headers import to_client
+from fairlead_router.relay.headers import identity_of, to_client
 from fairlead_router.relay.outbound import Outbound
 from fairlead_router.relay.sse import EventTooLargeError
 from fairlead_router.tracing import Trace
@@ -35,10 +35,8 @@ _INTERRUPTIONS: Final = {
     Reason.TOTAL_TIMEOUT: "the request took longer than timeouts.total",
     Reason.SHUTTING_DOWN: "the router is stopping and could not wait for the end of this answer",
 }
-_REQUEST_ID: Final = Header.REQUEST_ID.encode()
-_ENDPOINT: Final = Header.ENDPOINT.encode()
-_PLACED: Final = (Header.REASON.encode(), Reason.PLACED.encode())
-_ENGINE_ERROR: Final = (Header.REASON.encode(), Reason.ENGINE_ERROR.encode())
+_PLACED: Final = f"{Header.REASON}: {Reason.PLACED}\r\n".encode()
+_ENGINE_ERROR: Final = f"{Header.REASON}: {Reason.ENGINE_ERROR}\r\n".encode()
 
 
 def _not_a_stream(_read: bytes) -> bool:
@@ -130,7 +128,7 @@ class Exchange:
         self.attempts.let_go()
         reason = error.reason
         if not self.response.started:
-            self.response.fail(error, self.identity(), self.admitted.route.dialect.errors)
+            self.response.fail(error, self._identity(), self.admitted.route.dialect.errors)
         elif not self.response.ended:
             reason = self._break_off(error) or reason
         self._finish(reason)
@@ -141,13 +139,8 @@ class Exchange:
         self.response.abort()
         return None
 
-    def identity(self) -> list[tuple[bytes, bytes]]:
-        """Return the headers that say who answers: the request, this replica, the endpoint tried last."""
-        headers = [(_REQUEST_ID, f"{self.request.request_id}@{self.services.router.replica}".encode())]
-        endpoint_name = self.attempts.endpoint_name
-        if endpoint_name is not None:
-            headers.append((_ENDPOINT, endpoint_name.encode()))
-        return headers
+    def _identity(self) -> bytes:
+        return identity_of(self.request.request_id, self.services.router.replica, self.attempts.endpoint_name)
 
     # What the connection to the engine calls.
 
@@ -157,13 +150,13 @@ class Exchange:
         self.status = head.status
         self._outbound.answered()
         placed = _PLACED if head.status < 300 else _ENGINE_ERROR
-        headers = [*to_client(head.headers, head.first), *self.identity(), placed]
+        lines = to_client(head) + self._identity() + placed
         if is_stream(head):
             dialect, clock = self.admitted.route.dialect, self._stream_clock()
-            self._relayed = stream = Stream(head, self.response, headers, dialect, clock)
+            self._relayed = stream = Stream(head, self.response, lines, dialect, clock)
             self.answer_chunk = stream.chunk
         else:
-            self._relayed = Whole(head, self.response, headers)
+            self._relayed = Whole(head, self.response, lines)
 
     def answer_data(self, data: bytes) -> None:
         relayed = self._relayed

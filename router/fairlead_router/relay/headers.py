@@ -7,7 +7,9 @@ from random import Random
 from typing import Final
 
 from fairlead_router.contract import Header
-from fairlead_router.http1.messages import list_of
+from fairlead_router.http1.answers import AnswerHead
+from fairlead_router.http1.messages import lines_of, list_of
+from fairlead_router.http1.requests import RequestHead
 
 Fields = list[tuple[bytes, bytes]]
 First = Mapping[bytes, bytes]
@@ -41,6 +43,10 @@ _NOT_TO_CLIENT: Final = _HOP_BY_HOP | {
 }
 """Set anew by the server side."""
 
+_TO_ENGINE: Final = "to engine"
+_TO_CLIENT: Final = "to client"
+"""What heads are asked for what was worked out from them."""
+
 _HARMLESS: Final = frozenset({b"close", b"keep-alive"})
 _REQUEST_ID: Final = re.compile(rb"[\x21-\x7e]{1,128}")
 """A client's request id goes into logs and to the engine: printable, without blanks, bounded."""
@@ -52,20 +58,35 @@ def not_to_engine(of_caller: frozenset[bytes], of_tracer: frozenset[bytes]) -> f
     return NOT_TO_ENGINE | of_caller | of_tracer
 
 
-def to_engine(headers: Fields, first: First, dropped: frozenset[bytes]) -> Fields:
-    """Return the client's headers that go to the engine; `dropped` holds at least `NOT_TO_ENGINE`."""
-    return _without(headers, first, dropped)
+def to_engine(head: RequestHead, dropped: frozenset[bytes]) -> bytes:
+    """Return the client's headers that go to the engine, as lines; `dropped` holds at least `NOT_TO_ENGINE`."""
+    known = head.derived.get(_TO_ENGINE)
+    if known is None or known[0] is not dropped:
+        known = head.derived[_TO_ENGINE] = (dropped, lines_of(_without(head.headers, head.first, dropped)))
+    lines: bytes = known[1]
+    return lines
 
 
-def to_client(headers: Fields, first: First) -> Fields:
-    """Return the headers that go to the client with the engine's answer."""
-    return _without(headers, first, _NOT_TO_CLIENT)
+def to_client(head: AnswerHead) -> bytes:
+    """Return the headers that go to the client with the engine's answer, as lines."""
+    lines: bytes | None = head.derived.get(_TO_CLIENT)
+    if lines is None:
+        lines = head.derived[_TO_CLIENT] = lines_of(_without(head.headers, head.first, _NOT_TO_CLIENT))
+    return lines
 
 
 def request_id_of(first: First, random: Random) -> str:
     """Return the client's request id, or a new one where it sent none or one that cannot be logged."""
     value = first.get(_REQUEST_ID_HEADER)
     return value.decode("ascii") if value and _REQUEST_ID.fullmatch(value) else f"{random.getrandbits(128):032x}"
+
+
+def identity_of(request_id: str, replica: str, endpoint: str | None = None) -> bytes:
+    """Return the lines that say who answers: the request, this replica, and the endpoint that was tried last."""
+    if endpoint is None:
+        return b"x-request-id: %b@%b\r\n" % (request_id.encode(), replica.encode())
+    who = (request_id.encode(), replica.encode(), endpoint.encode())
+    return b"x-request-id: %b@%b\r\nx-fairlead-endpoint: %b\r\n" % who
 
 
 _REQUEST_ID_HEADER: Final = Header.REQUEST_ID.encode()

@@ -10,11 +10,12 @@ from fairlead_router.decisions.types import RequestView, Slo
 from fairlead_router.edge.response import Response
 from fairlead_router.edge.target import Target
 from fairlead_router.errors import RequestError
+from fairlead_router.http1.messages import lines_of
 from fairlead_router.http1.requests import RequestHead
 from fairlead_router.identity.keys import Principal
 from fairlead_router.relay.asked import Asked, asked_of
 from fairlead_router.relay.exchange import Exchange
-from fairlead_router.relay.headers import not_to_engine, request_id_of, to_engine
+from fairlead_router.relay.headers import identity_of, not_to_engine, request_id_of, to_engine
 from fairlead_router.relay.outbound import Collected, Head, Streamed, Uploader
 from fairlead_router.relay.routes import Route
 from fairlead_router.relay.services import Services
@@ -25,9 +26,9 @@ logger = logging.getLogger(__name__)
 INLINE_BYTES: Final = 256 * 1024
 """A larger body takes longer than a millisecond to read, and is read by another thread."""
 
-_REQUEST_ID: Final = Header.REQUEST_ID.encode()
 _SLO_CLASS: Final = Header.SLO_CLASS.encode()
-_LENGTH: Final = b"content-length"
+_LENGTH: Final = b"content-length: %d\r\n"
+_CHUNKED: Final = b"transfer-encoding: chunked\r\n"
 
 
 class Admitted:
@@ -94,24 +95,20 @@ class Admitted:
         seconds_ago = services.router.clock() - self.arrived_at
         return services.tracer.begin(head.headers, head.method, self.target.path, view, seconds_ago)
 
-    def outbound_head(self, trace: Trace, framing: tuple[bytes, bytes] | None) -> Head:
-        """Return the head that goes to the engine."""
+    def outbound_head(self, trace: Trace, framing: bytes) -> Head:
+        """Return the head that goes to the engine; `framing` is a line, or nothing where there is no body."""
         services = self.services
         dropped = not_to_engine(services.router.gate.dropped(self.caller), services.tracer.replaces)
-        fields = to_engine(self.head.headers, self.head.first, dropped)
-        fields.extend(trace.headers_out())
-        fields.append((_REQUEST_ID, self.request_id.encode()))
-        if framing is not None:
-            fields.append(framing)
-        return Head(self.head.method, self.target.line, fields)
+        lines = (to_engine(self.head, dropped), lines_of(trace.headers_out()), self.request_id.encode(), framing)
+        return Head(self.head.method, self.target.line, b"%b%bx-request-id: %b\r\n%b" % lines)
 
     def refuse(self, error: RequestError) -> None:
         """Answer with an error, and account for it."""
         if self.response.started:
             self.response.abort()
         else:
-            identity = (_REQUEST_ID, f"{self.request_id}@{self.services.router.replica}".encode())
-            self.response.fail(error, [identity], self.route.dialect.errors)
+            identity = identity_of(self.request_id, self.services.router.replica)
+            self.response.fail(error, identity, self.route.dialect.errors)
         self.services.not_placed(self, error.reason)
 
 
@@ -215,7 +212,7 @@ class JsonRequest:
             return
         view = admitted.view(asked, len(body))
         trace = admitted.begin_trace(view)
-        head = admitted.outbound_head(trace, (_LENGTH, b"%d" % len(body)))
+        head = admitted.outbound_head(trace, _LENGTH % len(body))
         exchange = Exchange(admitted, view, Collected(head, body, self._release), trace)
         self._exchange = exchange
         exchange.start()
@@ -244,13 +241,13 @@ class UploadRequest:
         """
         admitted.services.router.check_model("", admitted.caller)
         length = admitted.head.body_bytes
-        framing = (b"transfer-encoding", b"chunked") if length is None else (_LENGTH, str(length).encode())
+        framing = _CHUNKED if length is None else _LENGTH % length
         has_body = admitted.head.method in {"POST", "PUT", "PATCH"} or length != 0
         self._limit = admitted.services.router.config.limits.body_bytes
         self._size = 0
         view = admitted.view(Asked("", streamed=False), length or 0)
         trace = admitted.begin_trace(view)
-        outbound_head = admitted.outbound_head(trace, framing if has_body else None)
+        outbound_head = admitted.outbound_head(trace, framing if has_body else b"")
         self._outbound = Streamed(outbound_head, client, chunked=length is None)
         self._exchange = Exchange(admitted, view, self._outbound, trace)
 

@@ -13,15 +13,18 @@ _ONE_WRITE_BYTES: Final = 64 * 1024
 class Head:
     """Request line and header fields; the engine's address completes them."""
 
-    __slots__ = ("_fields", "_line")
+    __slots__ = ("_lines", "_method", "_target")
 
-    def __init__(self, method: str, line: bytes, fields: list[tuple[bytes, bytes]]) -> None:
-        self._line = b"%b %b HTTP/1.1\r\nhost: " % (method.encode(), line)
-        self._fields = b"".join([b"\r\n%b: %b" % field for field in fields])
+    def __init__(self, method: str, target: bytes, lines: bytes) -> None:
+        """Take the header fields as `lines`, each with its end."""
+        self._method = method
+        self._target = target
+        self._lines = lines
 
     def to(self, address: str) -> bytes:
         """Return the head for the engine at `address`."""
-        return b"%b%b%b\r\n\r\n" % (self._line, address.encode(), self._fields)
+        line = (self._method.encode(), self._target, address.encode(), self._lines)
+        return b"%b %b HTTP/1.1\r\nhost: %b\r\n%b\r\n" % line
 
 
 class Outbound(Protocol):

@@ -135,6 +135,14 @@ async def test_a_key_of_one_request_does_not_let_the_next_one_in(locked):
         assert [(await client.answer()).status for _ in range(4)] == [200, 401, 401, 200]
 
 
+async def test_a_key_that_is_revoked_is_refused_on_connections_that_have_used_it(locked):
+    async with Client.connected(locked.url) as client:
+        known = post("/v1/completions", b'{"model": "m"}', f"authorization: Bearer {KEY}")
+        assert [(await client.asked(known)).status for _ in range(3)] == [200, 200, 200]
+        locked.router.gate = Gate(KeyRing())
+        assert (await client.asked(known)).status == 401
+
+
 async def test_a_key_among_the_trailers_is_none(locked):
     head = b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
     body = b'e\r\n{"model": "m"}\r\n0\r\nauthorization: Bearer sk-known\r\n\r\n'
