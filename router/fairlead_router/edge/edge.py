@@ -16,8 +16,8 @@ from fairlead_router.edge.response import Response
 from fairlead_router.edge.target import Target, target_of
 from fairlead_router.errors import ErrorShape, RequestError
 from fairlead_router.http1.requests import RequestHead
-from fairlead_router.identity.gate import Gate
 from fairlead_router.identity.keys import ANYONE, Principal
+from fairlead_router.relay.entry import entry_of, known_entry
 from fairlead_router.relay.headers import identity_of, request_id_of
 from fairlead_router.relay.inbound import Admitted, JsonRequest, UploadRequest, too_large
 from fairlead_router.relay.outbound import Uploader
@@ -26,10 +26,6 @@ from fairlead_router.relay.services import Services
 
 PUBLIC_PATHS: Final = frozenset({"/health", "/ready"})
 """Answered without an API key: probes have none."""
-
-_CALLER: Final = "caller"
-_RELAYED: Final = {path.encode("ascii"): Target(path) for path in ROUTES}
-"""Targets that are spelled as they should be, which is nearly all."""
 
 
 class Edge:
@@ -78,33 +74,25 @@ class Edge:
             It is not let in.
 
         """
-        target = _RELAYED.get(head.target) or target_of(head.target)
-        caller = ANYONE if target.path in PUBLIC_PATHS else self._caller_of(head)
-        route = self._route(target.path)
-        if route is None:
-            return self._cold(head, target, caller, response)
-        if head.method not in route.methods:
-            allowed = sorted(route.methods)
-            message = f"{head.method} {target.path}: use {' or '.join(allowed)}"
-            raise RequestError(Reason.METHOD_NOT_ALLOWED, message, allow=", ".join(allowed))
-        limit = self.router.config.limits.body_bytes
+        router = self.router
+        entry = known_entry(head, router)
+        if entry is None:
+            target = target_of(head.target)
+            caller = ANYONE if target.path in PUBLIC_PATHS else router.gate.identify(head.headers)
+            route = self._route(target.path)
+            if route is None:
+                return self._cold(head, target, caller, response)
+            entry = entry_of(head, target, caller, route, router)
+        limit = router.config.limits.body_bytes
         if head.body_bytes is not None and head.body_bytes > limit:
             raise too_large(limit)
-        self.router.check_running()
-        admitted = Admitted(self._services, route, head, target, caller, response)
-        if route.body is Body.JSON:
+        router.check_running()
+        admitted = Admitted(self._services, entry, head, response)
+        if entry.route.body is Body.JSON:
             return JsonRequest(admitted)
         upload = UploadRequest(admitted, client)
         upload.start()
         return upload
-
-    def _caller_of(self, head: RequestHead) -> Principal:
-        """Return who sends a request; of heads that repeat one another that is the same, as long as the keys are."""
-        gate = self.router.gate
-        known: tuple[Gate, Principal] | None = head.derived.get(_CALLER)
-        if known is None or known[0] is not gate:
-            known = head.derived[_CALLER] = (gate, gate.identify(head.headers))
-        return known[1]
 
     def refused(self, response: Response, error: RequestError, head: RequestHead | None) -> None:
         """Answer a request that was not let in; without a `head` it was none."""

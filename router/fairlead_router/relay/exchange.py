@@ -128,7 +128,7 @@ class Exchange:
         self.attempts.let_go()
         reason = error.reason
         if not self.response.started:
-            self.response.fail(error, self._identity(), self.admitted.route.dialect.errors)
+            self.response.fail(error, self._identity(), self.admitted.entry.route.dialect.errors)
         elif not self.response.ended:
             reason = self._break_off(error) or reason
         self._finish(reason)
@@ -152,7 +152,7 @@ class Exchange:
         placed = _PLACED if head.status < 300 else _ENGINE_ERROR
         lines = to_client(head) + self._identity() + placed
         if is_stream(head):
-            dialect, clock = self.admitted.route.dialect, self._stream_clock()
+            dialect, clock = self.admitted.entry.route.dialect, self._stream_clock()
             self._relayed = stream = Stream(head, self.response, lines, dialect, clock)
             self.answer_chunk = stream.chunk
         else:

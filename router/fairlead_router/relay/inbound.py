@@ -5,19 +5,17 @@ import logging
 from functools import partial
 from typing import Final
 
-from fairlead_router.contract import Header, Reason
-from fairlead_router.decisions.types import RequestView, Slo
+from fairlead_router.contract import Reason
+from fairlead_router.decisions.types import RequestView
 from fairlead_router.edge.response import Response
-from fairlead_router.edge.target import Target
 from fairlead_router.errors import RequestError
 from fairlead_router.http1.messages import lines_of
 from fairlead_router.http1.requests import RequestHead
-from fairlead_router.identity.keys import Principal
 from fairlead_router.relay.asked import Asked, asked_of
+from fairlead_router.relay.entry import Entry
 from fairlead_router.relay.exchange import Exchange
 from fairlead_router.relay.headers import identity_of, not_to_engine, request_id_of, to_engine
 from fairlead_router.relay.outbound import Collected, Head, Streamed, Uploader
-from fairlead_router.relay.routes import Route
 from fairlead_router.relay.services import Services
 from fairlead_router.tracing import Trace
 
@@ -26,7 +24,6 @@ logger = logging.getLogger(__name__)
 INLINE_BYTES: Final = 256 * 1024
 """A larger body takes longer than a millisecond to read, and is read by another thread."""
 
-_SLO_CLASS: Final = Header.SLO_CLASS.encode()
 _LENGTH: Final = b"content-length: %d\r\n"
 _CHUNKED: Final = b"transfer-encoding: chunked\r\n"
 
@@ -36,53 +33,29 @@ class Admitted:
 
     __slots__ = (
         "arrived_at",
-        "caller",
+        "entry",
         "head",
         "request_id",
         "response",
-        "route",
-        "service_class",
         "services",
-        "slo",
-        "target",
     )
 
-    def __init__(
-        self,
-        services: Services,
-        route: Route,
-        head: RequestHead,
-        target: Target,
-        caller: Principal,
-        response: Response,
-    ) -> None:
-        """Let the request in.
-
-        Raises
-        ------
-        RequestError
-            Its class is not declared, or not allowed to the caller.
-
-        """
+    def __init__(self, services: Services, entry: Entry, head: RequestHead, response: Response) -> None:
         self.services = services
-        self.route = route
+        self.entry = entry
         self.head = head
-        self.target = target
-        self.caller = caller
         self.response = response
         self.arrived_at = services.router.clock()
         self.request_id = request_id_of(head.first, services.random)
-        self.service_class = services.router.class_of(head.first.get(_SLO_CLASS), caller)
-        self.slo: Slo = services.router.slos[self.service_class]  # now: classes may change while the body arrives
 
     def view(self, asked: Asked, prompt_bytes: int) -> RequestView:
         """Return the request as decisions see it."""
         return RequestView(
             self.request_id,
             asked.model,
-            self.service_class,
+            self.entry.service_class,
             self.arrived_at,
-            self.slo,
+            self.entry.slo,
             asked.streamed,
             prompt_bytes,
             max_output_tokens=asked.max_output_tokens,
@@ -93,14 +66,14 @@ class Admitted:
         """Begin the trace of the request, as of its arrival."""
         services, head = self.services, self.head
         seconds_ago = services.router.clock() - self.arrived_at
-        return services.tracer.begin(head.headers, head.method, self.target.path, view, seconds_ago)
+        return services.tracer.begin(head.headers, head.method, self.entry.target.path, view, seconds_ago)
 
     def outbound_head(self, trace: Trace, framing: bytes) -> Head:
         """Return the head that goes to the engine; `framing` is a line, or nothing where there is no body."""
         services = self.services
-        dropped = not_to_engine(services.router.gate.dropped(self.caller), services.tracer.replaces)
+        dropped = not_to_engine(services.router.gate.dropped(self.entry.caller), services.tracer.replaces)
         lines = (to_engine(self.head, dropped), lines_of(trace.headers_out()), self.request_id.encode(), framing)
-        return Head(self.head.method, self.target.line, b"%b%bx-request-id: %b\r\n%b" % lines)
+        return Head(self.head.method, self.entry.target.line, b"%b%bx-request-id: %b\r\n%b" % lines)
 
     def refuse(self, error: RequestError) -> None:
         """Answer with an error, and account for it."""
@@ -108,7 +81,7 @@ class Admitted:
             self.response.abort()
         else:
             identity = identity_of(self.request_id, self.services.router.replica)
-            self.response.fail(error, identity, self.route.dialect.errors)
+            self.response.fail(error, identity, self.entry.route.dialect.errors)
         self.services.not_placed(self, error.reason)
 
 
@@ -147,7 +120,7 @@ class JsonRequest:
         read = partial(
             asked_of,
             body,
-            needs_model=admitted.route.needs_model,
+            needs_model=admitted.entry.route.needs_model,
             max_depth=router.config.limits.json_depth,
             with_prefix=router.names_prefixes,
         )
@@ -205,7 +178,7 @@ class JsonRequest:
         admitted = self._admitted
         services = admitted.services
         try:
-            services.router.check_model(asked.model, admitted.caller)
+            services.router.check_model(asked.model, admitted.entry.caller)
             services.router.check_running()
         except RequestError as error:
             self.fail(error)
@@ -239,7 +212,7 @@ class UploadRequest:
             The caller may use some models only, and this one cannot be seen.
 
         """
-        admitted.services.router.check_model("", admitted.caller)
+        admitted.services.router.check_model("", admitted.entry.caller)
         length = admitted.head.body_bytes
         framing = _CHUNKED if length is None else _LENGTH % length
         has_body = admitted.head.method in {"POST", "PUT", "PATCH"} or length != 0

@@ -116,20 +116,20 @@ class Services:
 
     def not_placed(self, admitted: "Admitted", reason: Reason) -> None:
         """Account for a request that was let in, and whose body was not what it should be."""
-        self.telemetry.rejected(admitted.service_class, reason)
+        self.telemetry.rejected(admitted.entry.service_class, reason)
         if self.access_log.wants(reason):
             self.access_log.write(
                 AccessRecord(
                     time=time.time(),
                     request_id=admitted.request_id,
                     method=admitted.head.method,
-                    path=admitted.target.path,
+                    path=admitted.entry.target.path,
                     status=admitted.response.status,
                     reason=reason,
                     seconds=self.router.clock() - admitted.arrived_at,
-                    service_class=admitted.service_class,
-                    tenant=admitted.caller.tenant,
-                    key=admitted.caller.name,
+                    service_class=admitted.entry.service_class,
+                    tenant=admitted.entry.caller.tenant,
+                    key=admitted.entry.caller.name,
                 )
             )
 
@@ -141,14 +141,14 @@ def _record_of(exchange: "Exchange", reason: Reason, now: float) -> AccessRecord
         time=time.time(),
         request_id=request.request_id,
         method=admitted.head.method,
-        path=admitted.target.path,
+        path=admitted.entry.target.path,
         status=exchange.response.status,
         reason=reason,
         seconds=now - request.arrived_at,
         service_class=request.service_class,
         model=request.model or None,
-        tenant=admitted.caller.tenant,
-        key=admitted.caller.name,
+        tenant=admitted.entry.caller.tenant,
+        key=admitted.entry.caller.name,
         endpoint=attempts.endpoint_name,
         ttft_seconds=outcome.ttft_seconds if outcome else None,
         tokens_in=usage.prompt_tokens if usage else None,
