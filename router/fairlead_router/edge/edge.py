@@ -11,7 +11,6 @@ from fairlead_router.contract import Reason
 from fairlead_router.deadlines import Deadlines, Timed
 from fairlead_router.edge.cold import AsgiApp, ColdRequest
 from fairlead_router.edge.handler import Handler
-from fairlead_router.edge.limits import EdgeLimits
 from fairlead_router.edge.response import Response
 from fairlead_router.edge.target import Target, target_of
 from fairlead_router.errors import ErrorShape, RequestError
@@ -41,16 +40,6 @@ class Edge:
         self.deadlines = deadlines
         self._app = app
 
-    @property
-    def limits(self) -> EdgeLimits:
-        """What a client may make the router hold or wait for."""
-        return self.router.edge_limits
-
-    @property
-    def stopping(self) -> bool:
-        """Whether connections are closed behind their current answer."""
-        return self.router.shutting_down
-
     def connected(self, connection: Timed) -> RequestError | None:
         """Note a new connection; says why it must not stay."""
         self.connections.add(connection)
@@ -75,14 +64,14 @@ class Edge:
 
         """
         router = self.router
-        entry = known_entry(head, router)
+        entry = known_entry(head, self._services)
         if entry is None:
             target = target_of(head.target)
             caller = ANYONE if target.path in PUBLIC_PATHS else router.gate.identify(head.headers)
             route = self._route(target.path)
             if route is None:
                 return self._cold(head, target, caller, response)
-            entry = entry_of(head, target, caller, route, router)
+            entry = entry_of(head, target, caller, route, self._services)
         limit = router.config.limits.body_bytes
         if head.body_bytes is not None and head.body_bytes > limit:
             raise too_large(limit)

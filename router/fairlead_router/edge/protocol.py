@@ -56,6 +56,7 @@ class EdgeProtocol(asyncio.Protocol):
         "_reading",
         "_receiving",
         "_response",
+        "_router",
         "_skipped",
         "_total_at",
         "_unparsed",
@@ -66,8 +67,9 @@ class EdgeProtocol(asyncio.Protocol):
 
     def __init__(self, edge: Edge) -> None:
         self._edge = edge
+        self._router = edge.router
         self._loop = edge.loop
-        self._parser = RequestParser(edge.limits.header_bytes)
+        self._parser = RequestParser(edge.router.edge_limits.header_bytes)
         self._events: deque[RequestEvent] = deque()
         self._head: RequestHead | None = None  # of the current or last request
         self._handler: Handler | None = None
@@ -92,7 +94,7 @@ class EdgeProtocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)  # as TCP and TLS both are
         self._reading = Reading(self.transport, self._loop, self._edge.deadlines)
-        self.deadline = self._loop.time() + self._edge.limits.keep_alive
+        self.deadline = self._loop.time() + self._router.edge_limits.keep_alive
         refused = self._edge.connected(self)
         if refused is not None:
             self._refuse(refused)
@@ -118,7 +120,7 @@ class EdgeProtocol(asyncio.Protocol):
         if self._receiving:
             self._set_deadline()
         elif not (self._answering or self._parser.in_message):
-            self.deadline = self._loop.time() + self._edge.limits.header_timeout
+            self.deadline = self._loop.time() + self._router.edge_limits.header_timeout
         if self._unparsed or _AT_A_TIME < len(data) > self._body_left:
             self._unparsed += data
             self._parse_on()
@@ -128,7 +130,7 @@ class EdgeProtocol(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._writing_paused = True
-        self.deadline = self._loop.time() + self._edge.limits.send_timeout
+        self.deadline = self._loop.time() + self._router.edge_limits.send_timeout
         if self._handler is not None:
             self._handler.pause()
 
@@ -155,13 +157,13 @@ class EdgeProtocol(asyncio.Protocol):
         """Take the next request, or close."""
         self._handler = self._response = None
         self._answering = self._holding = False
-        if self._receiving and keep_alive and not self._edge.stopping:
+        if self._receiving and keep_alive and not self._router.shutting_down:
             self._answering = True  # until the rest of the body, which nobody wants any more, has come
             self._skipped = 0
             self._read_on()  # the body may have been held back
         elif self._receiving:
             self._linger()
-        elif not keep_alive or self._edge.stopping:
+        elif not keep_alive or self._router.shutting_down:
             self._close()
         else:
             self._set_deadline()
@@ -204,7 +206,7 @@ class EdgeProtocol(asyncio.Protocol):
             self._close()
 
     def _set_deadline(self) -> None:
-        limits = self._edge.limits
+        limits = self._router.edge_limits
         if self._writing_paused:
             return  # what it has to do first is to take the bytes that wait for it
         if self._holding:
@@ -289,13 +291,13 @@ class EdgeProtocol(asyncio.Protocol):
         self._head = head
         self._receiving = self._answering = True
         self._body_left = head.body_bytes or 0
-        keep_alive = head.keep_alive and not edge.stopping
+        keep_alive = head.keep_alive and not self._router.shutting_down
         response = self._response = Response(
             self, self.transport.write, version=head.version, method=head.method, keep_alive=keep_alive
         )
         now = self._loop.time()
-        self._total_at = now + edge.router.limits.total
-        self.deadline = min(self._total_at, now + edge.limits.body_timeout)
+        self._total_at = now + self._router.limits.total
+        self.deadline = min(self._total_at, now + self._router.edge_limits.body_timeout)
         if head.expects_continue or head.body_bytes is None or head.body_bytes > MAX_SKIPPED_BYTES:
             response.close_if_refused()
         handler = edge.begin(head, response, self)
@@ -339,7 +341,7 @@ class EdgeProtocol(asyncio.Protocol):
         """Close once the answer is written."""
         self._closing = True
         self._events.clear()
-        self.deadline = self._loop.time() + self._edge.limits.send_timeout
+        self.deadline = self._loop.time() + self._router.edge_limits.send_timeout
         self.transport.close()
 
 

@@ -29,7 +29,7 @@ class Asked(NamedTuple):
     prefix: tuple[int, ...] = ()
 
 
-def asked_of(body: bytes, *, needs_model: bool, max_depth: int, with_prefix: bool) -> Asked:
+def asked_of(body: bytes, needs_model: bool, max_depth: int, with_prefix: bool) -> Asked:
     """Read what a request asks for; `with_prefix` has the blocks of its prompt named.
 
     Raises

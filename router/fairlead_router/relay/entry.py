@@ -15,8 +15,10 @@ from fairlead_router.errors import RequestError
 from fairlead_router.http1.requests import RequestHead
 from fairlead_router.identity.gate import Gate
 from fairlead_router.identity.keys import Principal
+from fairlead_router.relay.headers import to_engine
 from fairlead_router.relay.routes import Route
-from fairlead_router.router import Router
+from fairlead_router.relay.services import Services
+from fairlead_router.tracing import Tracer
 
 _ENTRY: Final = "entry"
 _SLO_CLASS: Final = Header.SLO_CLASS.encode()
@@ -31,19 +33,28 @@ class Entry:
     caller: Principal
     service_class: str
     slo: Slo
+    line: bytes
+    """How the request to the engine begins, up to the engine's address."""
+    fields: bytes
+    """The client's header fields that go to the engine, as lines."""
     gate: Gate
-    """By which the caller was identified."""
     config: RouterConfig
-    """By which the rest was decided."""
+    tracer: Tracer
+    """By which all this was worked out."""
+
+    def holds(self, services: Services) -> bool:
+        """Whether it would be worked out as the same."""
+        router = services.router
+        return self.gate is router.gate and self.config is router.config and self.tracer is services.tracer
 
 
-def known_entry(head: RequestHead, router: Router) -> Entry | None:
-    """Return the entry of a head that repeats one which was let in, if all still holds."""
+def known_entry(head: RequestHead, services: Services) -> Entry | None:
+    """Return the entry of a head that repeats one which was let in, if it still holds."""
     entry: Entry | None = head.derived.get(_ENTRY)
-    return entry if entry is not None and entry.gate is router.gate and entry.config is router.config else None
+    return entry if entry is not None and entry.holds(services) else None
 
 
-def entry_of(head: RequestHead, target: Target, caller: Principal, route: Route, router: Router) -> Entry:
+def entry_of(head: RequestHead, target: Target, caller: Principal, route: Route, services: Services) -> Entry:
     """Let a head in.
 
     Raises
@@ -56,8 +67,12 @@ def entry_of(head: RequestHead, target: Target, caller: Principal, route: Route,
         allowed = sorted(route.methods)
         message = f"{head.method} {target.path}: use {' or '.join(allowed)}"
         raise RequestError(Reason.METHOD_NOT_ALLOWED, message, allow=", ".join(allowed))
+    router = services.router
     service_class = router.class_of(head.first.get(_SLO_CLASS), caller)
     slo = router.slos[service_class]
-    entry = Entry(route, target, caller, service_class, slo, router.gate, router.config)
+    line = b"%b %b HTTP/1.1\r\nhost: " % (head.method.encode(), target.line)
+    gate, tracer = router.gate, services.tracer
+    fields = to_engine(head.headers, head.first, gate.dropped(caller) | tracer.replaces)
+    entry = Entry(route, target, caller, service_class, slo, line, fields, gate, router.config, tracer)
     head.derived[_ENTRY] = entry
     return entry

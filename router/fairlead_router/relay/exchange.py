@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from fairlead_router.contract import Header, Reason
 from fairlead_router.deadlines import NEVER, SWEEP_SECONDS
-from fairlead_router.decisions.types import RequestView, Usage
+from fairlead_router.decisions.types import RequestView
 from fairlead_router.errors import RequestError
 from fairlead_router.http1.answers import AnswerHead
 from fairlead_router.relay.answers import Relayed, Stream, Whole, is_stream
@@ -72,11 +72,6 @@ class Exchange:
         self.deadline = self._total_at
         """Not later than when to act: `expired` looks at when the engine was last heard, which is noted for nothing."""
         self.over = False
-
-    @property
-    def usage(self) -> Usage | None:
-        """Token counts, where the engine reported them."""
-        return self._relayed.usage if self._relayed else None
 
     # What the request's own side calls.
 
@@ -229,6 +224,7 @@ class Exchange:
         self.over = True
         self.deadline = NEVER
         self._outbound.release()
-        self.attempts.end_ticket(reason, self.status, self.usage)
-        self.services.ended(self, reason)
+        usage = self._relayed.usage if self._relayed else None
+        self.attempts.end_ticket(reason, self.status, usage)
+        self.services.ended(self, reason, usage)
         self.attempts.close()

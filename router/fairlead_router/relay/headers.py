@@ -2,14 +2,12 @@
 
 import re
 from collections.abc import Mapping
-from functools import cache
 from random import Random
 from typing import Final
 
 from fairlead_router.contract import Header
 from fairlead_router.http1.answers import AnswerHead
 from fairlead_router.http1.messages import lines_of, list_of
-from fairlead_router.http1.requests import RequestHead
 
 Fields = list[tuple[bytes, bytes]]
 First = Mapping[bytes, bytes]
@@ -30,7 +28,7 @@ _HOP_BY_HOP: Final = frozenset(
 )
 """RFC 9110 section 7.6.1 and its predecessors: about one connection, not about the message."""
 
-NOT_TO_ENGINE: Final = _HOP_BY_HOP | {b"host", b"content-length", b"expect", b"accept-encoding", b"x-request-id"}
+_NOT_TO_ENGINE: Final = _HOP_BY_HOP | {b"host", b"content-length", b"expect", b"accept-encoding", b"x-request-id"}
 """Set anew by the client side. Of `accept-encoding` nothing is passed on: in a compressed stream no token is visible."""
 
 _NOT_TO_CLIENT: Final = _HOP_BY_HOP | {
@@ -43,28 +41,16 @@ _NOT_TO_CLIENT: Final = _HOP_BY_HOP | {
 }
 """Set anew by the server side."""
 
-_TO_ENGINE: Final = "to engine"
 _TO_CLIENT: Final = "to client"
-"""What heads are asked for what was worked out from them."""
 
 _HARMLESS: Final = frozenset({b"close", b"keep-alive"})
 _REQUEST_ID: Final = re.compile(rb"[\x21-\x7e]{1,128}")
 """A client's request id goes into logs and to the engine: printable, without blanks, bounded."""
 
 
-@cache
-def not_to_engine(of_caller: frozenset[bytes], of_tracer: frozenset[bytes]) -> frozenset[bytes]:
-    """Return all names that must not go to an engine: also those that depend on who asks, and on who traces."""
-    return NOT_TO_ENGINE | of_caller | of_tracer
-
-
-def to_engine(head: RequestHead, dropped: frozenset[bytes]) -> bytes:
-    """Return the client's headers that go to the engine, as lines; `dropped` holds at least `NOT_TO_ENGINE`."""
-    known = head.derived.get(_TO_ENGINE)
-    if known is None or known[0] is not dropped:
-        known = head.derived[_TO_ENGINE] = (dropped, lines_of(_without(head.headers, head.first, dropped)))
-    lines: bytes = known[1]
-    return lines
+def to_engine(headers: Fields, first: First, further: frozenset[bytes] = frozenset()) -> bytes:
+    """Return the client's headers that go to the engine, as lines; without those named in `further`, too."""
+    return lines_of(_without(headers, first, _NOT_TO_ENGINE | further))
 
 
 def to_client(head: AnswerHead) -> bytes:

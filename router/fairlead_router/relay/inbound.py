@@ -14,7 +14,7 @@ from fairlead_router.http1.requests import RequestHead
 from fairlead_router.relay.asked import Asked, asked_of
 from fairlead_router.relay.entry import Entry
 from fairlead_router.relay.exchange import Exchange
-from fairlead_router.relay.headers import identity_of, not_to_engine, request_id_of, to_engine
+from fairlead_router.relay.headers import identity_of, request_id_of
 from fairlead_router.relay.outbound import Collected, Head, Streamed, Uploader
 from fairlead_router.relay.services import Services
 from fairlead_router.tracing import Trace
@@ -70,10 +70,9 @@ class Admitted:
 
     def outbound_head(self, trace: Trace, framing: bytes) -> Head:
         """Return the head that goes to the engine; `framing` is a line, or nothing where there is no body."""
-        services = self.services
-        dropped = not_to_engine(services.router.gate.dropped(self.entry.caller), services.tracer.replaces)
-        lines = (to_engine(self.head, dropped), lines_of(trace.headers_out()), self.request_id.encode(), framing)
-        return Head(self.head.method, self.entry.target.line, b"%b%bx-request-id: %b\r\n%b" % lines)
+        entry = self.entry
+        fields = (entry.fields, lines_of(trace.headers_out()), self.request_id.encode(), framing)
+        return Head(entry.line, b"%b%bx-request-id: %b\r\n%b" % fields)
 
     def refuse(self, error: RequestError) -> None:
         """Answer with an error, and account for it."""
@@ -117,19 +116,13 @@ class JsonRequest:
         self._parts.clear()
         admitted = self._admitted
         router = admitted.services.router
-        read = partial(
-            asked_of,
-            body,
-            needs_model=admitted.entry.route.needs_model,
-            max_depth=router.config.limits.json_depth,
-            with_prefix=router.names_prefixes,
-        )
+        how = (admitted.entry.route.needs_model, router.config.limits.json_depth, router.names_prefixes)
         if self._size > INLINE_BYTES:
-            reading = admitted.services.loop.run_in_executor(None, read)
+            reading = admitted.services.loop.run_in_executor(None, asked_of, body, *how)
             reading.add_done_callback(partial(self._read_elsewhere, body))
             return
         try:
-            asked = read()
+            asked = asked_of(body, *how)
         except RequestError as error:
             self.fail(error)
         else:

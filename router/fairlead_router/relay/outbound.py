@@ -13,18 +13,16 @@ _ONE_WRITE_BYTES: Final = 64 * 1024
 class Head:
     """Request line and header fields; the engine's address completes them."""
 
-    __slots__ = ("_lines", "_method", "_target")
+    __slots__ = ("_fields", "_line")
 
-    def __init__(self, method: str, target: bytes, lines: bytes) -> None:
-        """Take the header fields as `lines`, each with its end."""
-        self._method = method
-        self._target = target
-        self._lines = lines
+    def __init__(self, line: bytes, fields: bytes) -> None:
+        """Take the line up to the engine's address, and the fields as lines."""
+        self._line = line
+        self._fields = fields
 
     def to(self, address: str) -> bytes:
         """Return the head for the engine at `address`."""
-        line = (self._method.encode(), self._target, address.encode(), self._lines)
-        return b"%b %b HTTP/1.1\r\nhost: %b\r\n%b\r\n" % line
+        return b"%b%b\r\n%b\r\n" % (self._line, address.encode(), self._fields)
 
 
 class Outbound(Protocol):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from fairlead_router.access_log import AccessLog, AccessRecord
 from fairlead_router.contract import Reason
 from fairlead_router.deadlines import Deadlines
+from fairlead_router.decisions.types import Usage
 from fairlead_router.edge.response import Response
 from fairlead_router.edge.target import Target
 from fairlead_router.http1.requests import RequestHead
@@ -63,8 +64,8 @@ class Services:
         self.deadlines.add(exchange)
         self.idle.clear()
 
-    def ended(self, exchange: "Exchange", reason: Reason) -> None:
-        """Account for a request that has ended."""
+    def ended(self, exchange: "Exchange", reason: Reason, usage: Usage | None) -> None:
+        """Account for a request that has ended; `usage` is what the engine said of its tokens."""
         self.running.discard(exchange)
         self.deadlines.discard(exchange)
         if not self.running:
@@ -73,10 +74,10 @@ class Services:
         if outcome is None:
             self.telemetry.rejected(exchange.request.service_class, reason)
         else:
-            self.telemetry.ended(exchange.request, outcome, exchange.usage, known_model=0 < exchange.status < 300)
-        exchange.trace.end(reason, exchange.response.status, outcome, exchange.usage)
+            self.telemetry.ended(exchange.request, outcome, usage, known_model=0 < exchange.status < 300)
+        exchange.trace.end(reason, exchange.response.status, outcome, usage)
         if self.access_log.wants(reason):
-            self.access_log.write(_record_of(exchange, reason, self.router.clock()))
+            self.access_log.write(_record_of(exchange, reason, usage, self.router.clock()))
 
     def refused(self, reason: Reason, response: Response, head: RequestHead | None, request_id: str) -> None:
         """Account for a request that was not let in."""
@@ -134,8 +135,8 @@ class Services:
             )
 
 
-def _record_of(exchange: "Exchange", reason: Reason, now: float) -> AccessRecord:
-    request, attempts, usage, admitted = exchange.request, exchange.attempts, exchange.usage, exchange.admitted
+def _record_of(exchange: "Exchange", reason: Reason, usage: Usage | None, now: float) -> AccessRecord:
+    request, attempts, admitted = exchange.request, exchange.attempts, exchange.admitted
     outcome = attempts.outcome
     return AccessRecord(
         time=time.time(),
