@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from fairlead_router.config import Auth, RouterConfig, ServiceClass, StaticEndpoint, Timeouts
 from fairlead_router.identity.keys import hash_of
 from soak.load import CLASSES
-from soak.processes import command_line, descendants, kill, open_files, ports_of_clients, resident_bytes
+from soak.processes import command_line, descendants, kill, open_files, ports_of_clients, resident_bytes, stop
 
 KEY = "fl-key-of-the-soak"
 READY_SECONDS = 30.0
@@ -229,7 +229,7 @@ class Pool:
         """Kill the youngest worker and wait for another in its place; the oldest is left alone."""
         workers = self.pids_of("worker")
         victim = max(workers)
-        os.kill(victim, signal.SIGSTOP)
+        stop(victim)  # a process that still runs could take a connection between two looks at the kernel's tables
         ports = ports_of_clients([victim], self.port)
         kill(victim)  # our clients, in this same loop, do nothing meanwhile
         death = WorkerDeath(asyncio.get_running_loop().time(), frozenset(ports))

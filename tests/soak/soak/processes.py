@@ -37,20 +37,27 @@ def exists(pid: int) -> bool:
     return Path(f"/proc/{pid}").exists()
 
 
+def stop(pid: int) -> None:
+    """Stop a process, and wait until it stands: it ends what it does in the kernel before."""
+    os.kill(pid, signal.SIGSTOP)
+    while _state(pid) not in {"T", "Z"}:
+        time.sleep(0.001)
+
+
 def kill(pid: int) -> None:
     """Kill a process, and wait until everything that it had open is closed: that takes milliseconds, and is not waited
     for by those who send the signal.
     """
     os.kill(pid, signal.SIGKILL)
-    while _lives(pid):  # its list of files is empty before its sockets are closed: they accept clients until it is over
+    while _state(pid) != "Z":  # its list of files is empty before its sockets are closed: they accept clients until it is over
         time.sleep(0.001)
 
 
-def _lives(pid: int) -> bool:
-    """Whether a process is there, and not one that waits for nothing but its parent's notice."""
+def _state(pid: int) -> str:
+    """Return the state of a process as proc(5) names it; that of a process which is gone is that of a dead one, too."""
     with suppress(FileNotFoundError, ProcessLookupError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    return False
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    return "Z"
 
 
 def resident_bytes(pid: int) -> int:

@@ -11,6 +11,7 @@
 """
 
 import asyncio
+import signal
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -78,6 +79,9 @@ class Report:
 async def soak(plan: Plan, directory: Path, tell: Tell) -> Report:
     """Soak a router; its files, and the engines' notes, are in `directory`."""
     pool = Pool(directory, engines=plan.engines, workers=plan.workers)
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)  # and so its processes end with it
     try:
         await pool.start()
         return await _Soak(plan, pool, tell).run()
