@@ -40,7 +40,7 @@ def exists(pid: int) -> bool:
 def stop(pid: int) -> None:
     """Stop a process, and wait until it stands: it ends what it does in the kernel before."""
     os.kill(pid, signal.SIGSTOP)
-    while _state(pid) not in {"T", "Z"}:
+    while not _states(pid) <= {"T", "Z"}:
         time.sleep(0.001)
 
 
@@ -49,15 +49,20 @@ def kill(pid: int) -> None:
     for by those who send the signal.
     """
     os.kill(pid, signal.SIGKILL)
-    while _state(pid) != "Z":  # its list of files is empty before its sockets are closed: they accept clients until it is over
+    while not _states(pid) <= {
+        "Z"
+    }:  # its list of files is empty before its sockets are closed: they accept clients until it is over
         time.sleep(0.001)
 
 
-def _state(pid: int) -> str:
-    """Return the state of a process as proc(5) names it; that of a process which is gone is that of a dead one, too."""
+def _states(pid: int) -> set[str]:
+    """Return the states of a process's threads as proc(5) names them; the first one may be dead while others close files."""
+    states = set()
     with suppress(FileNotFoundError, ProcessLookupError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    return "Z"
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            with suppress(FileNotFoundError, ProcessLookupError):
+                states.add((thread / "stat").read_text().rpartition(")")[2].split()[0])
+    return states
 
 
 def resident_bytes(pid: int) -> int:
