@@ -40,7 +40,7 @@ def exists(pid: int) -> bool:
 def stop(pid: int) -> None:
     """Stop a process, and wait until it stands: it ends what it does in the kernel before."""
     os.kill(pid, signal.SIGSTOP)
-    while not _states(pid) <= {"T", "Z"}:
+    while not _states(pid) <= {"T", "X", "Z"}:
         time.sleep(0.001)
 
 
