@@ -137,7 +137,7 @@ def run(
     show(results)
     if publish:
         RESULT.write_text(results.to_json())
-        PAGE.write_text(page(results))
+        PAGE.write_text(page(Results.from_json(RESULT.read_text())))  # as rounded as the file is
 
 
 @main.command()
