@@ -1,0 +1,1 @@
+"""Commands that ask running routers: `fairlead explain` and `fairlead top`."""
