@@ -8,7 +8,15 @@ from importlib.metadata import EntryPoint, entry_points
 
 import click
 
-EXTRAS = {"calibrate": "simulator", "up": "all", "crd": "operator", "key": "router", "simulate": "simulator"}
+EXTRAS = {
+    "calibrate": "simulator",
+    "crd": "operator",
+    "explain": "router",
+    "key": "router",
+    "simulate": "simulator",
+    "top": "router",
+    "up": "all",
+}
 """The extra that a command needs."""
 
 
@@ -44,6 +52,8 @@ def main() -> None:
     \b
       fairlead up manifests/samples/quickstart.yaml    a pool on this machine, no cluster needed
       fairlead crd | kubectl apply --server-side -f -  install the API
+      fairlead top --pool chat                         a pool, live
+      fairlead explain --pool chat                     what went wrong lately, and why
     """  # noqa: D301 - click wants the control character
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, ValidationError, model_validator
 
+from fairlead_operator.api.engine_facts import engine_facts
 from fairlead_operator.api.quantity import quantity
 from fairlead_operator.api.router import RouterSpec
 from fairlead_router.config import ModelName, RouterConfig, ServiceClass, Strict, check_classes
@@ -178,6 +179,10 @@ class InferencePoolSpec(Strict):
             "self.classes.filter(c, has(c.default) && c.default).size() <= 1",
             "classes: at most one class may have default: true",
         ),
+        rule(
+            "self.classes.map(c, has(c.share) ? c.share : 0).sum() <= 100",
+            "classes: shares must add up to at most 100",
+        ),
     )
 
     model: ModelSpec = Field(description="The model that the pool serves.")
@@ -189,7 +194,7 @@ class InferencePoolSpec(Strict):
         default=DEFAULT_CLASSES,
         min_length=1,
         max_length=16,
-        description="The SLO declaration: service classes with their limits on TTFT and TBT.",
+        description="The SLO declaration: service classes with their limits on TTFT and TBT, and who goes first.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
     )
     router: RouterSpec = Field(default_factory=RouterSpec, description="The router in front of the engines.")
@@ -212,6 +217,8 @@ class InferencePoolSpec(Strict):
             classes=self.classes,
             policy=router.policy,
             timeouts=router.timeouts,
+            engine=engine_facts(self.engine.type, self.engine.args),
+            queue=router.queue,
             limits=router.limits,
             retries=router.retries,
             breaker=router.breaker,

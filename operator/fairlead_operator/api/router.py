@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from fairlead_router.config import AccessLog, Breaker, Limits, PolicyName, Retries, Strict, Timeouts, Tracing
+from fairlead_router.config import AccessLog, Breaker, Limits, PolicyName, Queue, Retries, Strict, Timeouts, Tracing
 
 SecretName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", min_length=1, max_length=253)]
 SecretKey = Annotated[str, Field(pattern=r"^[-_a-zA-Z0-9][-._a-zA-Z0-9]*$", min_length=1, max_length=253)]
@@ -58,6 +58,7 @@ class RouterSpec(Strict):
         default_factory=RouterServiceSpec, description="The Service that clients connect to."
     )
     timeouts: Timeouts = Field(default_factory=Timeouts, description="What the router waits for, and how long.")
+    queue: Queue = Field(default_factory=Queue, description="Requests that wait for an engine.")
     limits: Limits = Field(default_factory=Limits, description="What one client may make the router hold or wait for.")
     retries: Retries = Field(default_factory=Retries, description="When an engine has not answered.")
     breaker: Breaker = Field(default_factory=Breaker, description="Keeping requests off an engine that fails.")
