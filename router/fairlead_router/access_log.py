@@ -41,6 +41,8 @@ class AccessRecord:
     """Name of the API key."""
     endpoint: str | None = None
     """The one tried last."""
+    queue_seconds: float | None = None
+    """How long it waited until an engine had room; None if it did not."""
     ttft_seconds: float | None = None
     tokens_in: int | None = None
     tokens_out: int | None = None
@@ -66,6 +68,7 @@ class AccessRecord:
             "key": self.key,
             "endpoint": self.endpoint,
             "seconds": round(self.seconds, 6),
+            "queue_seconds": self.queue_seconds and round(self.queue_seconds, 6),
             "ttft_seconds": self.ttft_seconds and round(self.ttft_seconds, 6),
             "tokens_in": self.tokens_in,
             "tokens_out": self.tokens_out,

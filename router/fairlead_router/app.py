@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping
 from functools import partial
+from typing import Annotated, Literal
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Query, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from fairlead_router.api_document import ERRORS, document
 from fairlead_router.contract import Reason
+from fairlead_router.decisions.journal import Question
 from fairlead_router.edge.cold import CALLER
 from fairlead_router.errors import RequestError
 from fairlead_router.models import Models
@@ -67,10 +69,25 @@ def admin_app(router: Router) -> FastAPI:
                     "inFlight": endpoint.in_flight,
                     "queued": 0,
                     "breaker": endpoint.breaker,
+                    "telemetry": endpoint.telemetry,
+                    "kvUsage": endpoint.kv_usage,
+                    "kvTokens": endpoint.limits and endpoint.limits.kv_tokens,
+                    "predictionError": endpoint.prediction_error,
                 }
                 for endpoint in router.endpoints()
             ]
         )
+
+    @app.get("/admin/v1/decisions")
+    async def decisions(
+        request: Annotated[
+            str | None, Query(description="Id of one request; its suffix `@REPLICA` is left out.")
+        ] = None,
+        kept: Annotated[Literal["notable", "all"], Query(description="Only what went wrong, or all.")] = "notable",
+        last: Annotated[int, Query(ge=1, le=1000)] = 20,
+    ) -> JSONResponse:
+        """Show what was decided of the last requests and by what, the newest first; `fairlead explain` tells it in words."""
+        return JSONResponse(await router.decisions(Question(request, kept == "notable", last)))
 
     return app
 

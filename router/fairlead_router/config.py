@@ -5,20 +5,34 @@ the types below, so what the API server accepts the router can honour.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal, Self
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 
+from fairlead_router.contract import Role
+
 DURATION_PATTERN = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"
 _UNIT_SECONDS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+SIZE_PATTERN = r"^[1-9][0-9]*([kMGT]|[KMGT]i)?$"
+_UNIT_BYTES: Mapping[str, int] = {
+    "": 1,
+    **{unit: 1000**power for power, unit in enumerate("kMGT", start=1)},
+    **{f"{unit}i": 1024**power for power, unit in enumerate("KMGT", start=1)},
+}
 
 
 def seconds(duration: str) -> float:
     """Convert a duration such as `500ms`, `2s` or `1h30m` to seconds."""
     return sum(float(number) * _UNIT_SECONDS[unit] for number, unit in re.findall(r"([0-9.]+)(ms|s|m|h)", duration))
+
+
+def size_bytes(size: int | str) -> int:
+    """Convert a size such as `65536`, `64Ki` or `1Gi` to bytes."""
+    number = str(size).rstrip("kKMGTi")
+    return int(number) * _UNIT_BYTES[str(size).removeprefix(number)]
 
 
 def _positive(duration: str) -> str:
@@ -41,6 +55,27 @@ Duration = Annotated[
     AfterValidator(_positive),
 ]
 """A positive length of time as Go writes it: `500ms`, `2s`, `1m30s`."""
+
+
+def _is_size(size: int | str) -> int | str:
+    if re.fullmatch(SIZE_PATTERN, str(size)) is None:
+        raise ValueError(f"not a size: {size!r}; for example 65536, 64Ki or 1Gi")
+    return size
+
+
+Size = Annotated[
+    int | str,
+    Field(
+        json_schema_extra={
+            "x-kubernetes-int-or-string": True,
+            "minimum": 1,
+            "maxLength": 20,
+            "pattern": SIZE_PATTERN,
+        }
+    ),
+    AfterValidator(_is_size),
+]
+"""A number of bytes as Kubernetes writes it: `65536`, `64Ki`, `1Gi`."""
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", min_length=1, max_length=63)]
 """A name in lower-case letters, digits and dashes."""
@@ -67,6 +102,24 @@ class ServiceClass(Strict):
         description="Limit on the time between tokens (TBT), the gap between two chunks of one stream that carry "
         "tokens. Unset: no limit.",
     )
+    priority: int = Field(
+        default=0,
+        ge=-1000,
+        le=1000,
+        description="Where requests have to wait for an engine, classes of higher priority are served first.",
+    )
+    share: int | None = Field(
+        default=None,
+        ge=1,
+        le=100,
+        description="Percent of the tokens that the class gets at least while its requests wait, whatever the priority of "
+        "others. Unset: no guarantee. All shares of a pool add up to at most 100.",
+    )
+    on_unreachable: Literal["reject", "queue"] = Field(
+        default="reject",
+        description="What becomes of a request whose TTFT limit cannot be met. reject: it is refused at once, with 429 and "
+        "Retry-After. queue: it waits behind those whose limits can be met.",
+    )
     default: bool = Field(
         default=False,
         description="Requests without the header x-slo-class belong to this class. At most one class; "
@@ -75,7 +128,7 @@ class ServiceClass(Strict):
 
 
 def check_classes(classes: Sequence[ServiceClass]) -> None:
-    """Refuse a declaration in which a class is not found by its name, or two are the default.
+    """Refuse a declaration in which a class is not found by its name, two are the default, or shares are too large.
 
     Raises
     ------
@@ -88,6 +141,10 @@ def check_classes(classes: Sequence[ServiceClass]) -> None:
         raise ValueError(f"classes: every name must be unique, not {names}")
     if sum(service_class.default for service_class in classes) > 1:
         raise ValueError("classes: at most one class may have default: true")
+    shares = {service_class.name: service_class.share for service_class in classes if service_class.share is not None}
+    if sum(shares.values()) > 100:
+        said = " + ".join(f"{share} ({name})" for name, share in shares.items())
+        raise ValueError(f"classes: shares must add up to at most 100, not {said}; lower them or leave some out")
 
 
 class Timeouts(Strict):
@@ -101,6 +158,18 @@ class Timeouts(Strict):
     )
     inter_token: Duration = Field(default="60s", description="Longest silence of an engine inside its answer.")
     total: Duration = Field(default="30m", description="The whole request.")
+
+
+class Queue(Strict):
+    """Requests that no engine has room for, of all processes of a router together."""
+
+    max_requests: int = Field(
+        default=5000, ge=1, le=1_000_000, description="Requests that wait at one time; beyond it requests get 429."
+    )
+    max_bytes: Size = Field(
+        default="1Gi", description="Bodies of the requests that wait, together; beyond it requests get 429."
+    )
+    max_wait: Duration = Field(default="60s", description="Longest wait of a request, then 429.")
 
 
 class Limits(Strict):
@@ -228,6 +297,34 @@ class StaticEndpoint(Strict):
     uid: str = Field(min_length=1, description="Identity of the engine; a restarted engine gets another one.")
     address: str = Field(pattern=r"^[^/\s]+:[0-9]+$", description="host:port of the engine.")
     draining: bool = Field(default=False, description="Send no new request to it.")
+    revision: str = Field(default="", description="What it is made from, for `canary`.")
+    role: Role = Field(default=Role.BOTH, description="An engine for prefill only gets no requests of users.")
+
+
+class Canary(Strict):
+    """Engines of a new revision that are tried with a share of the requests."""
+
+    revision: str = Field(min_length=1, description="Revision of these engines.")
+    weight: int = Field(ge=0, le=100, description="Percentage of the requests that they get.")
+
+
+EnginePriority = Literal["none", "lower-first", "higher-first"]
+
+
+class Engine(Strict):
+    """What an engine of the pool can do, where it does not say it itself."""
+
+    max_num_seqs: int | None = Field(
+        default=None, ge=1, description="Requests that run at a time. Unset: what is usual."
+    )
+    batch_tokens: int | None = Field(
+        default=None, ge=1, description="Token budget of a batch, prompts and decodes together. Unset: what is usual."
+    )
+    priority: EnginePriority = Field(
+        default="none",
+        description="Whether engines order what waits in them by the field `priority` of a request, and which comes first. "
+        "none: they are not told.",
+    )
 
 
 class RouterConfig(Strict):
@@ -242,8 +339,11 @@ class RouterConfig(Strict):
     classes: tuple[ServiceClass, ...] = Field(
         default=(ServiceClass(name="default", default=True),), min_length=1, description="The SLO declaration."
     )
+    canary: Canary | None = Field(default=None, description="A revision that is tried. Unset: none.")
+    engine: Engine = Field(default_factory=Engine, description="What an engine can do.")
     policy: PolicyName = Field(default="least-request", description="How an engine is chosen for a request.")
     timeouts: Timeouts = Field(default_factory=Timeouts, description="What the router waits for, and how long.")
+    queue: Queue = Field(default_factory=Queue, description="Requests that wait for an engine.")
     limits: Limits = Field(default_factory=Limits, description="What a client may make the router hold or wait for.")
     retries: Retries = Field(default_factory=Retries, description="When an engine has not answered.")
     breaker: Breaker = Field(default_factory=Breaker, description="Keeping requests off an engine that fails.")

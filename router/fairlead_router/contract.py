@@ -23,6 +23,8 @@ class Label(StrEnum):
     POOL = "fairlead.dev/pool"
     COMPONENT = "fairlead.dev/component"
     REVISION = "fairlead.dev/revision"
+    ROLE = "fairlead.dev/role"
+    """Of an engine pod: a value of `Role`; `both` where it is not there."""
 
 
 class Annotation(StrEnum):
@@ -39,16 +41,36 @@ class Component(StrEnum):
     ROUTER = "router"
 
 
+class Role(StrEnum):
+    """What an engine is for: values of `Label.ROLE`."""
+
+    BOTH = "both"
+    PREFILL = "prefill"
+    """Computes prompts for others: it gets no requests of users."""
+    DECODE = "decode"
+
+
 class Header(StrEnum):
     """Request and response headers, lower case."""
 
     REQUEST_ID = "x-request-id"
     SLO_CLASS = "x-slo-class"
+    SLO_TTFT = "x-slo-ttft-ms"
+    SLO_TBT = "x-slo-tbt-ms"
+    """Limits of the request itself, in place of those of its class; only of callers that may set them."""
+    SESSION = "x-session-id"
+    """Which requests belong to one conversation."""
     TENANT = "x-fairlead-tenant"
     """Believed only with an API key that is marked trusted."""
     REASON = "x-fairlead-reason"
+    EXPLAIN = "x-fairlead-explain"
+    """Asks for the header below; only of callers that are trusted, and of everybody where no keys are configured."""
+    DECISION = "x-fairlead-decision"
+    """How the endpoint was chosen: policy, seconds in the queue, and the score of each endpoint that was weighed."""
     ENDPOINT = "x-fairlead-endpoint"
     RETRY_AFTER = "retry-after"
+    DROPPED_REASON = "x-llm-d-request-dropped-reason"
+    """llm-d's; so are its values."""
 
 
 class Verdict(StrEnum):
@@ -101,6 +123,8 @@ class Reason(StrEnum):
     """As many requests wait for an engine as may (429)."""
     QUEUE_TIMEOUT = "queue_timeout"
     """The request has waited for an engine as long as any may (429)."""
+    QUOTA_EXCEEDED = "quota_exceeded"
+    """The API key's tenant has asked as much of this class as it may in a minute (429)."""
     SLO_UNREACHABLE = "slo_unreachable"
     """The request's first token would come later than its class allows (429)."""
     ENGINE_UNREACHABLE = "engine_unreachable"
@@ -140,6 +164,8 @@ class Metric(StrEnum):
     TTFT = "fairlead_router_ttft_seconds"
     TBT = "fairlead_router_tbt_seconds"
     REQUEST_DURATION = "fairlead_router_request_duration_seconds"
+    QUEUE_WAIT = "fairlead_router_queue_wait_seconds"
+    QUEUE_DEPTH = "fairlead_router_queue_depth"
     REQUESTS = "fairlead_router_requests"
     OFFERED_REQUESTS = "fairlead_router_offered_requests"
     GOOD_REQUESTS = "fairlead_router_good_requests"
@@ -155,6 +181,9 @@ class Metric(StrEnum):
     CONFIG_ERRORS = "fairlead_router_config_errors"
     BUILD_INFO = "fairlead_router_build_info"
     ENDPOINT_BREAKER = "fairlead_router_endpoint_breaker"
+    ENDPOINT_TELEMETRY = "fairlead_router_endpoint_telemetry"
+    ENDPOINT_KV_USAGE = "fairlead_router_endpoint_kv_usage_ratio"
+    PREDICTION_ERROR = "fairlead_router_prediction_error_ratio"
     ENDPOINT_TTFT = "fairlead_router_endpoint_ttft_seconds"
     ENDPOINT_TBT = "fairlead_router_endpoint_tbt_seconds"
     CLIENT_CONNECTIONS = "fairlead_router_client_connections"
@@ -174,6 +203,16 @@ class EndpointState(StrEnum):
     """Takes no new request; what runs there goes on."""
     GONE = "gone"
     """Lost from discovery while requests run there; they go on."""
+
+
+class TelemetryState(StrEnum):
+    """Whether the router knows what an engine says of itself, as `GET /admin/v1/endpoints` and the metrics report it."""
+
+    NONE = "none"
+    """It has never said anything that the router understands: what this router has placed is all that counts."""
+    FRESH = "fresh"
+    STALE = "stale"
+    """It says nothing any more: what it holds is unknown, and less of its memory is given away."""
 
 
 class BreakerState(StrEnum):

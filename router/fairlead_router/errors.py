@@ -24,6 +24,7 @@ STATUS: Mapping[Reason, int] = {
     Reason.REQUEST_TOO_LARGE: 413,
     Reason.QUEUE_FULL: 429,
     Reason.QUEUE_TIMEOUT: 429,
+    Reason.QUOTA_EXCEEDED: 429,
     Reason.SLO_UNREACHABLE: 429,
     Reason.HEADERS_TOO_LARGE: 431,
     Reason.INTERNAL_ERROR: 500,
@@ -38,6 +39,15 @@ STATUS: Mapping[Reason, int] = {
     Reason.TOTAL_TIMEOUT: 504,
 }
 """Status of an answer that the router itself makes; reasons that only end a relayed answer have none."""
+
+DROPPED: Mapping[Reason, str] = {
+    Reason.QUEUE_FULL: "rejected-saturated",
+    Reason.SLO_UNREACHABLE: "rejected-saturated",
+    Reason.QUEUE_TIMEOUT: "rejected-ttl-expired",
+    Reason.NO_ENDPOINT: "rejected-no-endpoints",
+    Reason.SHUTTING_DOWN: "rejected-shutting-down",
+}
+"""llm-d's words for requests that were dropped, by which its clients and batch gateways tell what to do."""
 
 RETRY_AFTER_SECONDS: Mapping[Reason, int] = {Reason.NO_ENDPOINT: 5, Reason.OVERLOADED: 1, Reason.SHUTTING_DOWN: 1}
 """A pod that becomes ready is seen within seconds; another replica of a stopping router answers at once."""
@@ -64,15 +74,25 @@ _ANTHROPIC_TYPES: Mapping[int, str] = {
 class RequestError(Exception):
     """A request that the router answers itself.
 
-    `param` names the field of the request that is wrong, `allow` the methods that would do.
+    `param` names the field of the request that is wrong, `allow` the methods that would do, `retry_after` the seconds after
+    which it may be worth to come back, where more is known of them than the reason.
     """
 
-    def __init__(self, reason: Reason, message: str, param: str | None = None, *, allow: str | None = None) -> None:
+    def __init__(
+        self,
+        reason: Reason,
+        message: str,
+        param: str | None = None,
+        *,
+        allow: str | None = None,
+        retry_after: int | None = None,
+    ) -> None:
         super().__init__(message)
         self.reason = reason
         self.message = message
         self.param = param
         self.allow = allow
+        self.retry_after = RETRY_AFTER_SECONDS.get(reason) if retry_after is None else retry_after
 
     @property
     def status(self) -> int:
@@ -95,13 +115,17 @@ class RequestError(Exception):
     def _kind(self, shape: ErrorShape) -> str:
         if shape is ErrorShape.ANTHROPIC:
             return _ANTHROPIC_TYPES.get(self.status, "invalid_request_error" if self.status < 500 else "api_error")
+        if self.status == 429:
+            return "rate_limit_error"
         return "invalid_request_error" if self.status < 500 else "server_error"
 
     def headers(self) -> list[tuple[bytes, bytes]]:
         """Return the headers that go with the body."""
         headers = [(b"content-type", b"application/json"), (Header.REASON.encode(), self.reason.encode())]
-        if self.reason in RETRY_AFTER_SECONDS:
-            headers.append((Header.RETRY_AFTER.encode(), str(RETRY_AFTER_SECONDS[self.reason]).encode()))
+        if self.retry_after is not None:
+            headers.append((Header.RETRY_AFTER.encode(), b"%d" % self.retry_after))
+        if self.reason in DROPPED:
+            headers.append((Header.DROPPED_REASON.encode(), DROPPED[self.reason].encode()))
         if self.status == 401:
             headers.append((b"www-authenticate", b"Bearer"))  # RFC 9110 section 15.5.2
         if self.allow is not None:

@@ -47,6 +47,7 @@ class OtelTracer:
     """Begins a span for every relayed request; whether it is recorded is for the sampler to say."""
 
     replaces: Final = frozenset({b"traceparent", b"tracestate"})
+    explains: Final = True
 
     def __init__(self, exporter: SpanExporter, sampler: Sampler, resource: Mapping[str, AttributeValue]) -> None:
         self._exporter = _Counting(exporter)
@@ -142,8 +143,12 @@ class OtelTrace:
         _PROPAGATOR.inject(carrier, set_span_in_context(self._span, Context()))
         return [(name.encode(), value.encode()) for name, value in carrier.items()]
 
-    def placed(self, endpoint: EndpointView) -> None:
-        """Note the engine; the last one that was chosen is the span's."""
+    def queued(self) -> None:
+        """Note that no engine has room."""
+        self._span.add_event("queued")
+
+    def placed(self, endpoint: EndpointView, explanation: str) -> None:
+        """Note the engine, and how it was chosen; the last one that was chosen is the span's."""
         if not self._span.is_recording():
             return
         host, _, port = endpoint.address.rpartition(":")
@@ -152,7 +157,7 @@ class OtelTrace:
             "server.address": host.strip("[]"),
             "server.port": int(port),
         }
-        self._span.add_event("placed", where)
+        self._span.add_event("placed", {**where, "fairlead.decision": explanation})
         self._span.set_attributes(where)
 
     def retried(self, reason: RetryReason) -> None:

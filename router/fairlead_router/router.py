@@ -4,13 +4,17 @@ import asyncio
 import logging
 import socket
 import time
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass
 from random import Random
+from typing import Any
 
 from fairlead_router.config import RouterConfig, Timeouts, one_line, seconds
 from fairlead_router.contract import EndpointState, Reason
+from fairlead_router.decisions.admission import Admission
 from fairlead_router.decisions.decider import Decider
+from fairlead_router.decisions.engine_report import EngineReport
+from fairlead_router.decisions.journal import Journal, Question
 from fairlead_router.decisions.ledger import Ledger
 from fairlead_router.decisions.policies import NAMING_PREFIXES, POLICIES
 from fairlead_router.decisions.retry import RetryPolicy
@@ -19,8 +23,18 @@ from fairlead_router.edge.limits import EdgeLimits
 from fairlead_router.errors import RequestError
 from fairlead_router.identity.gate import Gate, check_class, check_model, default_class
 from fairlead_router.identity.keys import KeyRing, Principal
-from fairlead_router.placing import LocalDecider, Placing
-from fairlead_router.settings import breaker_settings, retry_settings, slo_of
+from fairlead_router.local_decider import LocalDecider
+from fairlead_router.placing import Placing
+from fairlead_router.settings import (
+    breaker_settings,
+    canary_of,
+    engine_limits,
+    engine_priorities,
+    queue_limits,
+    retry_settings,
+    rules_of,
+    slo_of,
+)
 from fairlead_router.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
@@ -63,6 +77,7 @@ class Router:
         random: Random | None = None,
         ledger: Ledger | None = None,
     ) -> None:
+        """Begin without endpoints; where several processes share a `ledger`, who may wait is another's to decide."""
         self.clock = clock
         self.replica = socket.gethostname()
         self.config_loaded = False
@@ -78,8 +93,15 @@ class Router:
         """Told of every new configuration before it is used; a ValueError refuses it."""
         self._random = random or Random()  # noqa: S311 - spreads load, guards nothing
         self._use(config)
-        self.decider = Decider(POLICIES[config.policy](self._random), breaker_settings(config), ledger)
-        self.placing: Placing = LocalDecider(self.decider, clock)
+        self.journal = Journal(config.policy)
+        """What this process has decided."""
+        admission = Admission(rules_of(config), queue_limits(config)) if ledger is None else None
+        policy = POLICIES[config.policy](self._random)
+        self.decider = Decider(policy, breaker_settings(config), ledger, admission, self.journal)
+        self.decider.set_engine_limits(engine_limits(config))
+        self.decider.set_canary(canary_of(config))
+        self._local = LocalDecider(self.decider, clock)
+        self.placing: Placing = self._local
         """Who places requests."""
         self.retries = RetryPolicy(retry_settings(config), self._random)
         self.telemetry = Telemetry(config, self.endpoints)
@@ -99,8 +121,12 @@ class Router:
         for follow in self.followers:
             follow(config)
         if config.policy != self.config.policy:
-            self.decider.set_policy(POLICIES[config.policy](self._random))
+            self.decider.set_policy(POLICIES[config.policy](self._random), config.policy)
         self.decider.set_breaker(breaker_settings(config))
+        self.decider.set_engine_limits(engine_limits(config))
+        self.decider.set_canary(canary_of(config))
+        self.decider.set_admission(rules_of(config), queue_limits(config))
+        self._local.look_again()
         self.retries.use(retry_settings(config))
         self._use(config)
         if self.telemetry.apply(config):
@@ -117,12 +143,22 @@ class Router:
     def set_endpoints(self, endpoints: Iterable[EndpointView], *, complete: bool = True) -> None:
         """Follow what discovery found; `complete` says that it has seen the whole pool."""
         self.decider.set_endpoints(endpoints)
+        self._local.look_again()
         self.discovered = self.discovered or complete
         self._note_ready()
+
+    def note_reports(self, reports: Mapping[str, EngineReport]) -> None:
+        """Follow what engines say of themselves, by uid."""
+        self.decider.note_reports(reports, self.clock())
+        self._local.look_again()
 
     def endpoints(self) -> tuple[EndpointView, ...]:
         """Every endpoint with its state and ledger, as of now."""
         return self.decider.endpoints(self.clock())
+
+    async def decisions(self, question: Question) -> list[dict[str, Any]]:
+        """Return what was decided of the last requests, as `journal.shown`."""
+        return question.answer(self.journal, time.time() - self.clock())
 
     def not_ready_because(self) -> list[str]:
         """Say what keeps the router from being ready; empty when it is ready."""
@@ -206,4 +242,6 @@ class Router:
         """Whether the policy looks at where a prompt has been: to name its blocks costs time."""
         self._default_class = config.default_class.name
         self.edge_limits = EdgeLimits.of(config.limits)
+        self.engine_priorities = engine_priorities(config)
+        """What engines are told of each class; nothing where they know no priorities."""
         self.slos = {service_class.name: slo_of(service_class) for service_class in config.classes}

@@ -14,6 +14,7 @@ from fairlead_router.app import admin_app
 from fairlead_router.config import AccessLog, PolicyName, RouterConfig, StaticEndpoint, one_line
 from fairlead_router.data_path import DataPath
 from fairlead_router.deadlines import Deadlines
+from fairlead_router.discovery.engine_telemetry import follow_engines
 from fairlead_router.discovery.static import StaticDiscovery
 from fairlead_router.files import follow_file
 from fairlead_router.following import Following
@@ -92,6 +93,7 @@ async def _run_alone(options: Options, config: RouterConfig, listeners: Listener
     router = Router(config)
     async with DataPath(router, random=Random()) as data_path, asyncio.TaskGroup() as tasks:  # noqa: S311 - ids
         discovery = tasks.create_task(discover(router, data_path.pool))
+        looking = tasks.create_task(follow_engines(router, data_path.pool))
         await serve(
             router,
             data_path,
@@ -101,6 +103,7 @@ async def _run_alone(options: Options, config: RouterConfig, listeners: Listener
             on_ready=lambda: click.echo(listeners.ready_line(router)),
         )
         discovery.cancel()
+        looking.cancel()
 
 
 async def _run_workers(options: Options, config: RouterConfig, listeners: Listeners, discover: Discover) -> None:
@@ -119,6 +122,7 @@ async def _run_workers(options: Options, config: RouterConfig, listeners: Listen
     ):
         background = [
             tasks.create_task(discover(router, pool)),
+            tasks.create_task(follow_engines(router, pool)),
             tasks.create_task(announce(router, lambda: click.echo(listeners.ready_line(router)))),
         ]
         await supervisor.run(stop)

@@ -46,8 +46,12 @@ class Trace(Protocol):
         """Return the headers by which the engine continues the trace, in place of `Tracer.replaces`."""
         ...
 
-    def placed(self, endpoint: EndpointView) -> None:
-        """Note that an engine was chosen."""
+    def queued(self) -> None:
+        """Note that the request waits until an engine has room."""
+        ...
+
+    def placed(self, endpoint: EndpointView, explanation: str) -> None:
+        """Note that an engine was chosen, and how."""
         ...
 
     def retried(self, reason: RetryReason) -> None:
@@ -69,6 +73,11 @@ class Tracer(Protocol):
     @property
     def replaces(self) -> frozenset[bytes]:
         """Names of the client's headers that must not go to the engine, as `Trace.headers_out` has them anew."""
+        ...
+
+    @property
+    def explains(self) -> bool:
+        """Whether its traces tell how engines are chosen."""
         ...
 
     @property
@@ -98,7 +107,10 @@ class NoTrace:
         """Return nothing: the client's headers go to the engine as they came."""
         return ()
 
-    def placed(self, endpoint: EndpointView) -> None:
+    def queued(self) -> None:
+        """Note nothing."""
+
+    def placed(self, endpoint: EndpointView, explanation: str) -> None:
         """Note nothing."""
 
     def retried(self, reason: RetryReason) -> None:
@@ -115,6 +127,7 @@ class NoTracer:
     """Traces nothing, at no cost."""
 
     replaces: Final[frozenset[bytes]] = frozenset()
+    explains: Final = False
     export_failures: Final = 0
 
     def __init__(self) -> None:

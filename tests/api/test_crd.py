@@ -25,7 +25,8 @@ def test_defaults_are_filled_in_by_the_api_server(cluster: Cluster, namespace: s
     cluster.apply(QUICKSTART, namespace)
     spec = cluster.get("-n", namespace, "fpool", "chat")["spec"]
     assert spec["replicas"] == 1
-    assert spec["classes"] == [{"name": "default", "default": True}]
+    assert spec["classes"] == [{"name": "default", "priority": 0, "onUnreachable": "reject", "default": True}]
+    assert spec["router"]["queue"] == {"maxRequests": 5000, "maxBytes": "1Gi", "maxWait": "60s"}
     assert spec["router"]["service"] == {"type": "ClusterIP", "port": 80}
     assert spec["router"]["timeouts"] == {"connect": "2s", "firstByte": "120s", "interToken": "60s", "total": "30m"}
 

@@ -76,17 +76,23 @@ async def asking(remote: RemoteDecider, at_once: int, placements: int) -> None:
     left = placements
     done = asyncio.Event()
 
-    def decided(decision: Decision) -> None:
-        nonlocal left
-        remote.end(ticket_of(decision), Reason.COMPLETED, 200)
-        left -= 1
-        if left >= at_once:
-            remote.submit(REQUEST, frozenset(), decided)
-        elif not left:
-            done.set()
+    class Asker:
+        """Asks for another when it has its place."""
+
+        def queued(self) -> None:
+            raise AssertionError("nobody waits here")
+
+        def decided(self, decision: Decision) -> None:
+            nonlocal left
+            remote.end(ticket_of(decision), Reason.COMPLETED, 200)
+            left -= 1
+            if left >= at_once:
+                remote.submit(REQUEST, frozenset(), self)
+            elif not left:
+                done.set()
 
     for _ in range(at_once):
-        remote.submit(REQUEST, frozenset(), decided)
+        remote.submit(REQUEST, frozenset(), Asker())
     await done.wait()
 
 

@@ -2,15 +2,17 @@
 
 A request that finds no room is compared with what waits before it: so many tokens at the rate at which the pool takes
 them, then its own prompt. Where its first token would come too late, its class says whether it is refused (and told when
-to come back) or waits behind those that are not late.
+to come back) or waits behind those that are not late. Where nothing has been learnt or measured nobody is refused for a
+guess, but waits as long as the limit allows.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import ceil, exp, inf
 from typing import Final
 
 from fairlead_router.contract import Reason
-from fairlead_router.decisions.queue import Queue, Waiting
+from fairlead_router.decisions.class_queue import Waiting
+from fairlead_router.decisions.queue import Queue
 from fairlead_router.decisions.rules import ClassRules, OnUnreachable, QueueLimits
 from fairlead_router.decisions.types import Candidate, Demand, Rejection
 
@@ -45,14 +47,17 @@ class Drain:
         self._last_at = now
 
     def tokens_per_second(self, endpoints: Sequence[Candidate], now: float) -> float:
-        """Return what was measured, or what full batches would be."""
+        """Return what was measured, or what full batches would be; 0 where nobody knows."""
         if self._seconds >= _LEAST_SECONDS:
             return self._tokens / self._seconds
         if now - self._theory_at > _THEORY_SECONDS:
             self._theory_at = now
-            self._theory = sum(
-                each.limits.batch_tokens / each.pace.batch_seconds(each.limits.batch_tokens) for each in endpoints
-            )
+            known = [
+                each.limits.batch_tokens / each.pace.batch_seconds(each.limits.batch_tokens)
+                for each in endpoints
+                if each.pace.trusted
+            ]
+            self._theory = sum(known) / len(known) * len(endpoints) if known else 0.0
         return self._theory
 
 
@@ -63,6 +68,10 @@ class Admission:
         self.queue = Queue(rules, limits)
         self._drain = Drain()
 
+    def use(self, rules: Mapping[str, ClassRules], limits: QueueLimits) -> None:
+        """Follow other rules and limits; what waits goes on waiting."""
+        self.queue.use(rules, limits)
+
     def enter(
         self, demand: Demand, tried: frozenset[str], endpoints: Sequence[Candidate], now: float
     ) -> Rejection | None:
@@ -72,10 +81,7 @@ class Admission:
         wait_seconds = queue.tokens_before(demand) / rate if rate > 0 else 0.0
         if queue.full:
             return Rejection(Reason.QUEUE_FULL, "the pool's queue is full", _whole(wait_seconds))
-        service_seconds = min(
-            each.pace.prefill_seconds(demand.prompt_tokens, each.load.decodes, each.limits.batch_tokens)
-            for each in endpoints[:_LOOKED_AT]
-        )
+        service_seconds = min(_prefill_seconds(each, demand) for each in endpoints[:_LOOKED_AT])
         limit = request.slo.ttft_seconds
         deadline = request.arrived_at + (queue.limits.wait_seconds if limit is None else limit)
         entry = Waiting(demand, tried, now, deadline)
@@ -95,9 +101,8 @@ class Admission:
         self._drain.took(entry.demand.tokens, now)
         self.queue.placed(entry, now)
 
-    def overdue(self, now: float) -> list[tuple[Waiting, Rejection]]:
-        """Return the requests that have waited for nothing, and why; those that may wait on go behind."""
-        refused: list[tuple[Waiting, Rejection]] = []
+    def overdue(self, now: float) -> Iterator[tuple[Waiting, Rejection]]:
+        """Yield the requests that have waited for nothing, and why; those that may wait on go behind."""
         for entry in self.queue.due(now):
             request = entry.demand.request
             if self.queue.patience_over(entry, now):
@@ -107,13 +112,19 @@ class Admission:
                 continue
             else:
                 refusal = unreachable(request.service_class, 1.0)
-            self.queue.remove(request.request_id)
-            refused.append((entry, refusal))
-        return refused
+            self.queue.remove(request)
+            yield entry, refusal
 
 
 _LOOKED_AT: Final = 16
 """Endpoints whose pace is looked at for an estimate: in a large pool some are as good as all."""
+
+
+def _prefill_seconds(endpoint: Candidate, demand: Demand) -> float:
+    pace, limits = endpoint.pace, endpoint.limits
+    if not pace.trusted:
+        return 0.0
+    return pace.prefill_seconds(demand.prompt_tokens, endpoint.load.decodes, limits.batch_tokens)
 
 
 def unreachable(service_class: str, late_by_seconds: float) -> Rejection:

@@ -88,6 +88,11 @@ class Breaker:
         return self._open_seconds > 0.0
 
     @property
+    def trial_at(self) -> float:
+        """When the next request may try the endpoint; of no meaning while the breaker is closed."""
+        return self._trial_at
+
+    @property
     def worried(self) -> bool:
         """Whether an answer of the endpoint would change anything."""
         return self._failures > 0 or self._open_seconds > 0.0

@@ -8,19 +8,27 @@ A decision costs microseconds and is made for every request, so nothing is built
 a request stay one list until something about them changes.
 """
 
-from collections.abc import Iterable, Sequence, Set
+import sys
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import replace
+from itertools import islice
 from operator import attrgetter
 from typing import Final
 
-from fairlead_router.contract import EndpointState, Reason
+from fairlead_router.contract import EndpointState, Reason, Role
 from fairlead_router.decisions.admission import Admission
 from fairlead_router.decisions.breaker import Breaker, BreakerSettings, Sign, sign_of
+from fairlead_router.decisions.canary import Canary
+from fairlead_router.decisions.class_queue import Waiting
 from fairlead_router.decisions.demand import Demands
+from fairlead_router.decisions.engine_report import EngineReport
+from fairlead_router.decisions.journal import Journal, in_one_line
 from fairlead_router.decisions.ledger import Account, Ledger, OwnLedger
-from fairlead_router.decisions.pace import Pace
+from fairlead_router.decisions.pace import USUAL_LIMITS, EngineLimits, Pace
 from fairlead_router.decisions.policies import Policy
+from fairlead_router.decisions.quotas import Quotas
 from fairlead_router.decisions.room import has_room
+from fairlead_router.decisions.rules import ClassRules, QueueLimits
 from fairlead_router.decisions.types import (
     Decision,
     Demand,
@@ -29,7 +37,6 @@ from fairlead_router.decisions.types import (
     Placement,
     Rejection,
     RequestView,
-    Slo,
     Ticket,
     Usage,
 )
@@ -50,22 +57,27 @@ class Decider:
         breaker: BreakerSettings = DEFAULT_BREAKER,
         ledger: Ledger | None = None,
         admission: Admission | None = None,
+        journal: Journal | None = None,
     ) -> None:
         """Begin without endpoints.
 
         Without a `ledger`, nobody else has requests on them; without an `admission`, no request waits or is refused
-        while there is an endpoint.
+        while there is an endpoint; without a `journal`, no decision is kept.
         """
         self._policy = policy
         self._demands = Demands()
         self._pace = Pace()
         """Of the pool: what is expected of an endpoint that nothing is known of."""
         self._breaker = breaker
+        self._engine_limits = USUAL_LIMITS
+        self._canary: Canary | None = None
         self._ledger = ledger or OwnLedger()
         self._accounts: dict[str, Account] = {}
         self._ready: list[Account] = []
         """Those that discovery says take requests, in order of uid."""
         self._admission = admission
+        self._journal = journal
+        self._quotas = Quotas()
         self._window = Window()
         self._freed: dict[str, Account] = {}
         """Endpoints that may have room since the queue was looked at."""
@@ -74,9 +86,11 @@ class Decider:
         self._tripped = False
         """Whether any breaker is not closed."""
 
-    def set_policy(self, policy: Policy) -> None:
+    def set_policy(self, policy: Policy, name: str) -> None:
         """Use another policy from the next request on."""
         self._policy = policy
+        if self._journal is not None:
+            self._journal.policy = name
 
     def set_breaker(self, settings: BreakerSettings) -> None:
         """Use other settings of the circuit breakers from the next failure on."""
@@ -84,22 +98,48 @@ class Decider:
         for account in self._accounts.values():
             account.breaker.use(settings)
 
+    def set_engine_limits(self, limits: EngineLimits) -> None:
+        """Take engines to be able to do this, where discovery does not know them better."""
+        self._engine_limits = limits
+        for account in self._accounts.values():
+            account.discovered(account.endpoint, limits)
+
+    def set_canary(self, canary: Canary | None) -> None:
+        """Try engines of a revision with a share of the requests, from the next one on."""
+        self._canary = canary
+
+    def set_admission(self, rules: Mapping[str, ClassRules], limits: QueueLimits) -> None:
+        """Follow other rules of the classes and other bounds of the queue, where there is one."""
+        if self._admission is not None:
+            self._admission.use(rules, limits)
+            self._anew = True
+
     def set_endpoints(self, endpoints: Iterable[EndpointView]) -> None:
         """Replace what discovery knows; an endpoint that is gone stays until its requests have ended."""
         found = {endpoint.uid: endpoint for endpoint in endpoints}
         for uid, account in self._accounts.items():
             if uid not in found:
-                account.endpoint = replace(account.endpoint, state=EndpointState.GONE)
+                account.discovered(replace(account.endpoint, state=EndpointState.GONE), self._engine_limits)
         for uid, endpoint in found.items():
             if uid in self._accounts:
-                self._accounts[uid].endpoint = endpoint
+                self._accounts[uid].discovered(endpoint, self._engine_limits)
             else:
-                self._accounts[uid] = Account(endpoint, Breaker(self._breaker), Pace(self._pace))
+                self._accounts[uid] = Account(endpoint, Breaker(self._breaker), Pace(self._pace), self._engine_limits)
         self._ledger.refresh(self._accounts.values())
         self._forget_gone()
-        ready = [account for account in self._accounts.values() if account.endpoint.state is EndpointState.READY]
-        self._ready = sorted(ready, key=attrgetter("uid"))
+        self._ready = sorted(filter(_takes_requests, self._accounts.values()), key=attrgetter("uid"))
         self._anew = True
+
+    def note_reports(self, reports: Mapping[str, EngineReport], now: float) -> None:
+        """Note what engines say of themselves, by uid; call it often, also where none of them says anything."""
+        for uid, account in self._accounts.items():
+            report = reports.get(uid)
+            if report is None:
+                account.check_freshness(now)
+            else:
+                account.reported(report, now)
+                self._demands.note_adapters(report.adapters)
+        self._anew = True  # there may be room that nobody has given back
 
     def endpoints(self, now: float) -> tuple[EndpointView, ...]:
         """Every endpoint with its ledger."""
@@ -112,16 +152,20 @@ class Decider:
 
         None says that it waits: `settle` will tell of it.
         """
-        candidates = self._candidates(now, tried) if tried or self._tripped else self._ready
+        candidates: Sequence[Account] = self._candidates(now, tried) if tried or self._tripped else self._ready
         if not candidates:
-            return Rejection(Reason.NO_ENDPOINT, self._why_none(tried))
+            return self._noted(request, Rejection(Reason.NO_ENDPOINT, self._why_none(tried)), now)
+        if self._canary is not None:
+            candidates = self._canary.side_of(request, candidates)
         self._ledger.refresh(candidates)
         demand = self._demands.of(request)
+        if request.quota is not None and (refusal := self._quotas.charge(demand, now)) is not None:
+            return self._noted(request, refusal, now, demand)
         admission = self._admission
         if admission is None:
             among = self._window.of(candidates, demand.cached) if self._policy.weighs else candidates
             return self._choose(demand, among, now)
-        if not admission.queue or admission.queue.outranks(demand):
+        if admission.queue.outranks(demand):
             among = self._window.of(candidates, demand.cached)
             roomy = [each for each in among if has_room(each, demand)]
             if not roomy and len(among) < len(candidates) and not admission.queue:
@@ -132,36 +176,49 @@ class Decider:
         else:
             roomy = []
         if roomy:
-            admission.queue.served(request.service_class, demand.tokens, now)
+            admission.queue.served(demand, now)
             return self._choose(demand, roomy, now)
-        return admission.enter(demand, frozenset(tried), candidates, now)
+        refusal = admission.enter(demand, frozenset(tried), candidates, now)
+        if refusal is None:
+            return None
+        self._quotas.give_back(demand)
+        return self._noted(request, refusal, now, demand)
 
-    def settle(self, now: float) -> list[tuple[RequestView, Decision]]:
-        """Return what has been decided of requests that wait; call it after everything that may make room."""
+    def settle(self, now: float, most: int = sys.maxsize) -> list[tuple[RequestView, Decision]]:
+        """Return what has been decided of requests that wait; call it after everything that may make room.
+
+        Where it returns as many as `most`, there may be more: call it again.
+        """
         admission = self._admission
         if admission is None or not admission.queue:
             return []
-        settled: list[tuple[RequestView, Decision]] = [
-            (entry.demand.request, refusal) for entry, refusal in admission.overdue(now)
-        ]
+        settled = [self._refused(entry, refusal, now) for entry, refusal in islice(admission.overdue(now), most)]
         among: Sequence[Account] = list(self._freed.values())
-        if settled or self._anew:  # who stands first now has been offered none of the other endpoints yet
+        if settled or self._anew or self._tripped:  # who stands first has been offered none of the other endpoints yet
             among = self._window.of(self._ready)
-        while (placed := self._next_placed(admission, among, now)) is not None:
-            settled.append(placed)
+        while len(settled) < most and (decided := self._next_decided(admission, among, now)) is not None:
+            settled.append(decided)
             among = self._window.of(self._ready)
         self._freed.clear()
-        self._anew = False
+        self._anew = len(settled) >= most
         return settled
 
-    def cancel(self, request_id: str) -> bool:
-        """Forget a request that waits, because nobody wants it any more; returns whether it did."""
+    def cancel(self, request: RequestView) -> bool:
+        """Forget a request that waits, because nobody wants it any more; returns whether this very one did."""
         self._anew = True
-        return self._admission is not None and self._admission.queue.remove(request_id) is not None
+        entry = None if self._admission is None else self._admission.queue.remove(request)
+        if entry is None:
+            return False
+        self._quotas.give_back(entry.demand)
+        return True
 
-    def next_due(self) -> float | None:
+    def next_due(self, now: float) -> float | None:
         """Return when `settle` has something to say even if nothing makes room; None while nothing waits."""
-        return self._admission.queue.next_due() if self._admission is not None and self._admission.queue else None
+        due = self._admission.queue.next_due() if self._admission is not None and self._admission.queue else None
+        if due is None or not self._tripped:
+            return due
+        trials = (account.breaker.trial_at for account in self._ready if account.breaker.tripped)
+        return min([due, *(at for at in trials if at > now)])
 
     def place(self, request: RequestView, uid: str, now: float) -> Ticket | None:
         """Place the request on an endpoint that somebody else has chosen; None where there is none of that uid."""
@@ -206,46 +263,92 @@ class Decider:
         if seen is not None:
             self._pace.observe(*seen)
         if reason is _COMPLETED:
-            self._demands.learn(ticket.request, used)
+            self._demands.learn(ticket.request, used, account.uid)
         self._ledger.note(account)
+        if ticket.charged_tokens:
+            self._quotas.settle(ticket, reason, usage)
         sign = sign_of(reason, status)
         if sign is not _ANSWERED or account.breaker.worried:
             self._learn(ticket, sign, now)
         if not account.own and account.over:
             self._forget_gone()
         request = ticket.request
-        return Outcome(
+        outcome = Outcome(
             reason,
-            reason is _COMPLETED and meets(request.slo, ticket.ttft, ticket.worst_tbt),
+            reason is _COMPLETED and request.slo.met_by(ticket.ttft, ticket.worst_tbt),
             now - request.arrived_at,
             ticket.ttft,
             ticket.worst_tbt,
             ticket.token_chunks,
         )
+        if self._journal is not None:
+            self._journal.ended(ticket, outcome)
+        return outcome
 
-    def _choose(self, demand: Demand, candidates: Sequence[Account], now: float) -> Placement:
+    def _choose(
+        self, demand: Demand, candidates: Sequence[Account], now: float, waited_seconds: float = 0.0
+    ) -> Placement:
         picked, weighed, scores = self._policy.choose(demand, candidates)
-        return Placement(self._place(demand, picked, now), weighed, scores)
+        if self._journal is None:
+            return Placement(self._place(demand, picked, now), weighed, scores)
+        record = self._journal.weigh(demand, weighed or (picked,), scores, now)  # before the request weighs itself
+        ticket = self._place(demand, picked, now)
+        record.placed(ticket, waited_seconds)
+        return Placement(ticket, weighed, scores, in_one_line(record) if demand.request.explained else "")
 
-    def _next_placed(
+    def _noted(
+        self,
+        request: RequestView,
+        refusal: Rejection,
+        now: float,
+        demand: Demand | None = None,
+        waited_seconds: float = 0.0,
+    ) -> Rejection:
+        if self._journal is not None:
+            self._journal.refused(request, refusal, now, demand, waited_seconds)
+        return refusal
+
+    def _next_decided(
         self, admission: Admission, among: Sequence[Account], now: float
     ) -> tuple[RequestView, Decision] | None:
-        """Place the first in the queue that one of these endpoints has room for."""
-        ready = [account for account in among if account.endpoint.state is EndpointState.READY]
-        if self._tripped:
-            ready = _advised(ready, now)
-        heads = list(admission.queue.heads(now)) if ready else []
+        """Place the first in the queue that one of these endpoints has room for, or refuse one that has nobody left."""
+        heads = list(admission.queue.heads(now))
+        for head, _ in heads:
+            if head.tried and all(account.uid in head.tried for account in self._ready):
+                admission.queue.remove(head.demand.request)
+                return self._refused(head, Rejection(Reason.NO_ENDPOINT, self._why_none(head.tried)), now)
+        ready = [account for account in among if _takes_requests(account)]
+        if self._tripped and any(account.breaker.advises(now) for account in self._ready):
+            # One that fails has room all the time, and would draw the whole queue.
+            ready = [account for account in ready if account.breaker.advises(now)]
         for account in ready:
-            entry = admission.queue.at_home(account.uid, heads, now)
-            if entry is not None and account.uid not in entry.tried and has_room(account, entry.demand):
-                admission.placed(entry, now)
-                return entry.demand.request, self._choose(entry.demand, [account], now)
+            at_home = admission.queue.at_home(account.uid, heads, now)
+            if at_home is not None and self._may_have(at_home, [account]) and has_room(account, at_home.demand):
+                admission.placed(at_home, now)
+                return at_home.demand.request, self._choose(at_home.demand, [account], now, now - at_home.entered_at)
         for entry, owed in heads:
-            roomy = [each for each in ready if each.uid not in entry.tried and has_room(each, entry.demand, owed=owed)]
+            roomy = [each for each in self._may_have(entry, ready) if has_room(each, entry.demand, owed=owed)]
             if roomy:
                 admission.placed(entry, now)
-                return entry.demand.request, self._choose(entry.demand, roomy, now)
+                return entry.demand.request, self._choose(entry.demand, roomy, now, now - entry.entered_at)
         return None
+
+    def _may_have(self, entry: Waiting, ready: Sequence[Account]) -> Sequence[Account]:
+        """Return those of some endpoints that a request which waits may be given to."""
+        if entry.tried:
+            ready = [account for account in ready if account.uid not in entry.tried]
+        if self._canary is None:
+            return ready
+        side = self._canary.side_of(entry.demand.request, self._ready)
+        return [account for account in ready if account in side]
+
+    def _refused(self, entry: Waiting, refusal: Rejection, now: float) -> tuple[RequestView, Decision]:
+        """Tell a request that has waited for nothing why, which may be that there is nobody to wait for."""
+        if not self._ready:
+            refusal = Rejection(Reason.NO_ENDPOINT, self._why_none(entry.tried))
+        request = entry.demand.request
+        self._quotas.give_back(entry.demand)
+        return request, self._noted(request, refusal, now, entry.demand, now - entry.entered_at)
 
     def _candidates(self, now: float, tried: Set[str]) -> list[Account]:
         """Leave out what was tried and what a breaker advises against."""
@@ -254,11 +357,12 @@ class Decider:
     def _place(self, demand: Demand, account: Account, now: float) -> Ticket:
         trial = self._tripped and account.breaker.placed(now)
         ticket = Ticket(demand.request, account, trial=trial)
+        if demand.request.quota is not None:
+            ticket.charged_tokens = demand.tokens
         account.own += 1
         account.begin(ticket, demand, now)
         self._ledger.note(account)
-        if demand.request.prefix:
-            self._demands.prefixes.note(account.uid, demand.request.prefix)
+        self._demands.placed(demand, account.uid)
         return ticket
 
     def _learn(self, ticket: Ticket, sign: Sign, now: float) -> None:
@@ -270,6 +374,7 @@ class Decider:
         gone = [uid for uid, account in self._accounts.items() if account.over]
         for uid in gone:
             del self._accounts[uid]
+            self._freed.pop(uid, None)
         if gone:
             self._demands.prefixes.keep(set(self._accounts))
 
@@ -283,15 +388,11 @@ class Decider:
         return f"no engine can take the request: {counts}" + (f"; {len(tried)} tried" if tried else "")
 
 
+def _takes_requests(account: Account) -> bool:
+    endpoint = account.endpoint
+    return endpoint.state is EndpointState.READY and endpoint.role is not Role.PREFILL
+
+
 def _advised(accounts: list[Account], now: float) -> list[Account]:
     """Leave out what a breaker advises against; where breakers advise against all, take them all."""
     return [account for account in accounts if account.breaker.advises(now)] or accounts
-
-
-def meets(slo: Slo, ttft_seconds: float | None, worst_tbt_seconds: float | None) -> bool:
-    """Judge a completed request; what was not measured (no stream, a single token) breaks no limit."""
-    return _within(ttft_seconds, slo.ttft_seconds) and _within(worst_tbt_seconds, slo.tbt_seconds)
-
-
-def _within(measured: float | None, limit: float | None) -> bool:
-    return measured is None or limit is None or measured <= limit

@@ -5,10 +5,12 @@ prompt are its bytes times a ratio that every reported usage corrects; the token
 the same class and model have had, cut at what the request allows.
 """
 
+from collections.abc import Mapping, Set
 from typing import Final
 
 from fairlead_router.decisions.output_lengths import OutputLengths
 from fairlead_router.decisions.prefix_index import PrefixIndex
+from fairlead_router.decisions.sessions import Sessions
 from fairlead_router.decisions.types import NOTHING_CACHED, Demand, RequestView, Usage
 
 BYTES_PER_TOKEN: Final = 4.0
@@ -25,6 +27,9 @@ class Demands:
     def __init__(self) -> None:
         self.prefixes = PrefixIndex()
         """Where which prompts have been."""
+        self.sessions = Sessions()
+        """And which conversations."""
+        self._adapters: set[str] = set()
         self._bytes_per_token: dict[str, float] = {}
         self._output_tokens: dict[tuple[str, str], OutputLengths] = {}
 
@@ -37,12 +42,29 @@ class Demands:
         output_tokens = (lengths or _UNKNOWN).mean
         if request.max_output_tokens is not None and request.max_output_tokens < output_tokens:
             output_tokens = request.max_output_tokens
-        cached = self.prefixes.cached_tokens(request) if request.prefix else NOTHING_CACHED
-        return Demand(request, prompt_tokens, int(output_tokens), cached)
+        cached: Mapping[str, int] = self.prefixes.cached_tokens(request) if request.prefix else NOTHING_CACHED
+        if request.session is not None:
+            cached = self.sessions.cached_tokens(request.session, prompt_tokens, cached)
+        return Demand(request, prompt_tokens, int(output_tokens), cached, request.model in self._adapters)
 
-    def learn(self, request: RequestView, usage: Usage) -> None:
-        """Learn from an answer that has completed; 0 tokens are those that nobody has counted."""
+    def note_adapters(self, names: Set[str]) -> None:
+        """Note names that engines say are those of LoRA adapters."""
+        if not names <= self._adapters and len(self._adapters) < _MOST_KEYS:
+            self._adapters |= names
+
+    def placed(self, demand: Demand, uid: str) -> None:
+        """Note that an endpoint gets a request, and will have its prompt."""
+        request = demand.request
+        if request.prefix:
+            self.prefixes.note(uid, request.prefix)
+        if request.session is not None:
+            self.sessions.note(request.session, uid, demand.prompt_tokens)
+
+    def learn(self, request: RequestView, usage: Usage, uid: str) -> None:
+        """Learn from an answer that an endpoint has completed; 0 tokens are those that nobody has counted."""
         prompt_tokens, output_tokens = usage
+        if request.session is not None and prompt_tokens:
+            self.sessions.note(request.session, uid, prompt_tokens + output_tokens)
         if prompt_tokens and request.prompt_bytes:
             known = self._bytes_per_token.get(request.model)
             if known is not None or len(self._bytes_per_token) < _MOST_KEYS:

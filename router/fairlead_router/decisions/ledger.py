@@ -9,10 +9,12 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final, Protocol
 
-from fairlead_router.contract import EndpointState
+from fairlead_router.contract import EndpointState, TelemetryState
+from fairlead_router.decisions.adapters import LoadedAdapters
 from fairlead_router.decisions.breaker import Breaker
+from fairlead_router.decisions.engine_report import FRESH_SECONDS, NO_REPORT, EngineReport
 from fairlead_router.decisions.load import Load
-from fairlead_router.decisions.pace import EngineLimits, Pace
+from fairlead_router.decisions.pace import USUAL_LIMITS, EngineLimits, Pace
 from fairlead_router.decisions.types import Demand, EndpointView, Ticket
 
 _GONE: Final = EndpointState.GONE
@@ -21,33 +23,61 @@ _GONE: Final = EndpointState.GONE
 class Account:
     """An endpoint as discovery last showed it, what runs there, and its breaker."""
 
-    __slots__ = ("breaker", "endpoint", "in_flight", "load", "own", "pace", "uid")
+    __slots__ = (
+        "_reported_at", "adapters", "breaker", "endpoint", "in_flight", "limits", "load", "own", "pace", "report", "telemetry", "uid",
+    )  # fmt: skip
 
-    def __init__(self, endpoint: EndpointView, breaker: Breaker, pace: Pace) -> None:
+    def __init__(
+        self, endpoint: EndpointView, breaker: Breaker, pace: Pace, limits: EngineLimits = USUAL_LIMITS
+    ) -> None:
+        """Begin with an endpoint; `limits` are those of the pool's engines."""
         self.uid = endpoint.uid
         self.endpoint = endpoint
+        self.limits = endpoint.limits or limits
+        """What the endpoint can do at a time."""
+        self.report = NO_REPORT
+        """What it says of itself, as long as that is fresh."""
+        self.telemetry = TelemetryState.NONE
+        self._reported_at = 0.0
         self.breaker = breaker
         self.pace = pace
         self.own = 0
         """Requests in flight that this process has placed."""
         self.in_flight = 0
         """Requests in flight as decisions see them: those of all processes that share a ledger."""
+        self.adapters = LoadedAdapters()
+        """LoRA adapters that it has, by what this process has placed there."""
         self.load = Load()
         """What this process has placed there, in tokens."""
 
-    @property
-    def limits(self) -> EngineLimits:
-        """What the endpoint can do at a time."""
-        return self.endpoint.limits
+    def discovered(self, endpoint: EndpointView, limits: EngineLimits) -> None:
+        """Follow what discovery knows; `limits` are those of the pool's engines."""
+        self.endpoint = endpoint
+        known = endpoint.limits or limits
+        self.limits = replace(known, kv_tokens=self.limits.kv_tokens if known.kv_tokens is None else known.kv_tokens)
+
+    def reported(self, report: EngineReport, now: float) -> None:
+        """Note what the engine says; the size of its memory stays true when it says no more."""
+        self.report, self.telemetry, self._reported_at = report, TelemetryState.FRESH, now
+        if report.kv_tokens is not None and report.kv_tokens != self.limits.kv_tokens:
+            self.limits = replace(self.limits, kv_tokens=report.kv_tokens)
+
+    def check_freshness(self, now: float) -> None:
+        """Forget what the engine said too long ago."""
+        if self.telemetry is TelemetryState.FRESH and now - self._reported_at > FRESH_SECONDS:
+            self.report, self.telemetry = NO_REPORT, TelemetryState.STALE
 
     def begin(self, ticket: Ticket, demand: Demand, now: float) -> None:
         """Note a request that is placed there, and predict its first token."""
         load = self.load
         load.begin(ticket, demand, now)
+        if demand.adapted:
+            ticket.adapted = True
+            self.adapters.begin(demand.request.model, self.report.most_adapters)
         if ticket.prefill_tokens:
             ticket.placed_at = now
             ticket.predicted_seconds = self.pace.prefill_seconds(
-                load.prefill_tokens, load.decodes, self.endpoint.limits.batch_tokens
+                load.prefill_tokens, load.decodes, self.limits.batch_tokens
             )
 
     def first_token(self, ticket: Ticket, now: float) -> None:
@@ -64,6 +94,8 @@ class Account:
             seen = tokens, (now - ticket.first_at) / batches, batches
             self.pace.observe(*seen)
         self.load.end(ticket, now)
+        if ticket.adapted:
+            self.adapters.end(ticket.request.model)
         return seen
 
     @property
@@ -73,7 +105,15 @@ class Account:
 
     def view(self, now: float) -> EndpointView:
         """Return what others may know of it."""
-        return replace(self.endpoint, in_flight=self.in_flight, breaker=self.breaker.state(now))
+        return replace(
+            self.endpoint,
+            in_flight=self.in_flight,
+            breaker=self.breaker.state(now),
+            limits=self.limits,
+            telemetry=self.telemetry,
+            kv_usage=self.report.kv_usage,
+            prediction_error=self.pace.error,
+        )
 
 
 class Ledger(Protocol):

@@ -23,6 +23,10 @@ _PRIOR_WEIGHT: Final = 0.02
 """Of each of them: next to nothing, but where all observations are of like batches, it says how others would be."""
 _FIT_EVERY: Final = 8
 """Observations, once there are some: one more changes little."""
+_LEARNT: Final = 8
+"""Observations before a fit is more than a guess."""
+_TRUSTED_ERROR: Final = 0.5
+"""Of predicted TTFTs: beyond it, a pace is not believed."""
 _ERROR_WEIGHT: Final = 0.05
 _BIAS_WEIGHT: Final = 0.05
 _BIAS_BOUNDS: Final = (0.2, 5.0)
@@ -30,9 +34,13 @@ _BIAS_BOUNDS: Final = (0.2, 5.0)
 
 @dataclass(frozen=True, slots=True)
 class EngineLimits:
-    """What an engine can do at a time; where nobody knows, what is usual."""
+    """What an engine can do at a time; where nobody knows, what vLLM does on a large GPU without being told.
 
-    max_num_seqs: int = 256
+    An engine that can do less shows it: requests that do not run yet have no first token, and their prompts fill the next
+    batches as far as anybody can see.
+    """
+
+    max_num_seqs: int = 1024
     """Requests that run."""
     batch_tokens: int = 2048
     """Token budget of a batch: prompts are computed in chunks of what decodes leave of it."""
@@ -50,6 +58,7 @@ class Pace:
         "_n",
         "_nn",
         "_nt",
+        "_observations",
         "_prior",
         "_since_fit",
         "_t",
@@ -68,13 +77,20 @@ class Pace:
         """Observed TTFT over predicted TTFT, as of late."""
         self.error = 0.0
         """Relative error of predicted TTFTs, as of late."""
+        self._observations: int = 0 if like is None else like._observations
         self._prior = _USUAL if like is None else tuple((n, like.batch_seconds(n)) for n, _ in _USUAL)
         self._fit()
+
+    @property
+    def trusted(self) -> bool:
+        """Whether decisions may rely on it: it has been learnt, and predicts well."""
+        return self._observations >= _LEARNT and self.error <= _TRUSTED_ERROR
 
     def observe(self, tokens_per_batch: float, seconds_per_batch: float, batches: int) -> None:
         """Learn from a stream that saw so many batches."""
         if batches < _FEWEST_BATCHES:
             return
+        self._observations += 1
         self._w *= _FORGET
         self._n *= _FORGET
         self._nn *= _FORGET

@@ -4,6 +4,9 @@
       tenant: the one that has had the fewest tokens (fair queueing by work: VTC, arXiv 2401.00588)
         request: can still meet its TTFT limit; then its deadline, in windows; shortest prompt inside a window
 
+A request that comes back from an endpoint may not go there again. So those that have been at the same endpoints have a line
+of their own in each class: none waits behind one that cannot use the room that it could.
+
 Within a class that is earliest deadline first, so nothing starves: what came later has the later deadline. Shortest first
 inside a window costs nobody more than the window, and shortens the mean wait. A request that cannot meet its limit any
 more goes behind those that can: before them it would only take others with it.
@@ -12,15 +15,15 @@ Entering, leaving and the next in line cost O(log n).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 from itertools import count
-from math import exp, floor
+from math import exp, floor, inf
 from operator import itemgetter
 from typing import Final
 
+from fairlead_router.decisions.class_queue import ClassQueue, Keyed, Waiting, drop_stale, push
 from fairlead_router.decisions.rules import DEFAULT_RULES, ClassRules, QueueLimits
-from fairlead_router.decisions.types import Demand
+from fairlead_router.decisions.types import Demand, RequestView
 
 WINDOW_SHARE: Final = 0.25
 """Width of a window of deadlines, as a share of the TTFT limit."""
@@ -28,104 +31,7 @@ _SHARE_SECONDS: Final = 60.0
 """Time over which classes have their shares."""
 _STARVED: Final = 0.75
 """A class that has had less than this of its share goes before everybody."""
-_MANY_TENANTS: Final = 1000
 _MANY_TIMERS: Final = 1000
-
-
-class Waiting:
-    """A request in the queue."""
-
-    __slots__ = ("deadline", "demand", "entered_at", "gone", "key", "late", "latest_start", "tried")
-
-    def __init__(self, demand: Demand, tried: frozenset[str], entered_at: float, deadline: float) -> None:
-        self.demand = demand
-        self.tried = tried
-        self.entered_at = entered_at
-        self.deadline = deadline
-        """When its first token is due, in seconds of the clock."""
-        self.latest_start = deadline
-        """When it must be placed for that."""
-        self.late = False
-        self.gone = False
-        self.key: tuple[float, ...] = ()
-
-
-@dataclass(slots=True)
-class _Tenant:
-    """One tenant's requests of one class."""
-
-    name: str
-    served_tokens: float = 0.0
-    waiting: int = 0
-    in_order: bool = False
-    """Whether it has its one place among the tenants of its class."""
-    heap: list[tuple[tuple[float, ...], Waiting]] = field(default_factory=list)
-
-
-class _OfClass:
-    """The requests of one class."""
-
-    def __init__(self, rules: ClassRules) -> None:
-        self.rules = rules
-        self.waiting = 0
-        self.tokens = 0
-        """Of the requests that wait: prompts and expected answers."""
-        self._tenants: dict[str, _Tenant] = {}
-        self._order: list[tuple[float, str]] = []  # tenants with requests, by tokens served
-        self._floor = 0.0
-
-    def add(self, entry: Waiting) -> None:
-        name = entry.demand.request.tenant
-        tenant = self._tenants.get(name) or self._enter(name)
-        heappush(tenant.heap, (entry.key, entry))
-        tenant.waiting += 1
-        if tenant.waiting == 1:  # who comes back has not saved up what it did not ask for
-            tenant.served_tokens = max(tenant.served_tokens, self._floor)
-        if not tenant.in_order:
-            tenant.in_order = True
-            heappush(self._order, (tenant.served_tokens, name))
-        self.waiting += 1
-        self.tokens += entry.demand.tokens
-
-    def leave(self, entry: Waiting) -> None:
-        tenant = self._tenants[entry.demand.request.tenant]
-        tenant.waiting -= 1
-        if not tenant.waiting:
-            tenant.heap.clear()
-        self.waiting -= 1
-        self.tokens -= entry.demand.tokens
-
-    def served(self, entry: Waiting) -> None:
-        tenant = self._tenants[entry.demand.request.tenant]
-        before = tenant.served_tokens
-        tenant.served_tokens += entry.demand.tokens
-        # Whoever comes next begins where those are that wait, or where the last one was when nobody does.
-        self._floor = max(self._floor, before if self.waiting > 1 else tenant.served_tokens)
-
-    def head(self) -> Waiting | None:
-        """Return the next of the tenant that has had the least."""
-        while self._order:
-            served, name = self._order[0]
-            tenant = self._tenants[name]
-            if not tenant.waiting:
-                heappop(self._order)
-                tenant.in_order = False
-            elif served != tenant.served_tokens:
-                heappop(self._order)
-                heappush(self._order, (tenant.served_tokens, name))
-            else:
-                _drop_stale(tenant.heap)
-                return tenant.heap[0][1]
-        return None
-
-    def _enter(self, name: str) -> _Tenant:
-        """Note a new tenant; others of whom nothing need be known are forgotten before there are too many."""
-        if len(self._tenants) >= _MANY_TENANTS:
-            for other in [*self._tenants.values()]:
-                if not other.in_order and other.served_tokens <= self._floor:
-                    del self._tenants[other.name]
-        tenant = self._tenants[name] = _Tenant(name)
-        return tenant
 
 
 class Queue:
@@ -134,10 +40,13 @@ class Queue:
     def __init__(self, rules: Mapping[str, ClassRules], limits: QueueLimits) -> None:
         self.limits = limits
         self._rules = rules
-        self._classes: dict[str, _OfClass] = {}
-        self._entries: dict[str, Waiting] = {}
+        self._has_shares = _has_shares(rules)
+        self._lines: dict[tuple[str, frozenset[str]], ClassQueue] = {}
+        """By class, and by the endpoints that have been tried."""
+        self._entries: dict[int, Waiting] = {}
+        """By the identity of the request: what clients call theirs may not be unique."""
         self._timers: list[tuple[float, int, Waiting]] = []
-        self._at_home: dict[str, list[tuple[tuple[float, ...], Waiting]]] = {}
+        self._at_home: dict[str, list[Keyed]] = {}
         self._order = count()
         self._bytes = 0
         self._served: dict[str, float] = {}
@@ -146,6 +55,17 @@ class Queue:
     def __len__(self) -> int:
         return len(self._entries)
 
+    def use(self, rules: Mapping[str, ClassRules], limits: QueueLimits) -> None:
+        """Follow other rules and limits; what waits goes on waiting, also of a class that is not declared any more."""
+        self.limits = limits
+        self._rules = rules
+        self._has_shares = _has_shares(rules)
+        self._lines = {key: line for key, line in self._lines.items() if line.waiting}
+        for (name, _), line in self._lines.items():
+            line.rules = rules.get(name, DEFAULT_RULES)
+        self._timers = [self._timer(entry) for entry in self._entries.values()]
+        heapify(self._timers)
+
     @property
     def full(self) -> bool:
         """Whether nothing more may wait."""
@@ -153,44 +73,48 @@ class Queue:
 
     def depths(self) -> dict[str, int]:
         """Return how many requests of each class wait."""
-        return {name: of_class.waiting for name, of_class in self._classes.items()}
+        depths: dict[str, int] = {}
+        for (name, _), line in self._lines.items():
+            depths[name] = depths.get(name, 0) + line.waiting
+        return depths
 
     def add(self, entry: Waiting) -> None:
         """Let a request wait."""
         request = entry.demand.request
-        self._entries[request.request_id] = entry
+        self._entries[id(request)] = entry
         self._bytes += request.prompt_bytes
         self._enter(entry)
         if len(self._timers) > 2 * len(self._entries) + _MANY_TIMERS:  # nearly all of them of requests that are gone
             self._timers = [timer for timer in self._timers if not timer[2].gone]
             heapify(self._timers)
-        heappush(self._timers, (min(entry.latest_start, self._patience(entry)), next(self._order), entry))
+        heappush(self._timers, self._timer(entry))
 
-    def remove(self, request_id: str) -> Waiting | None:
-        """Take a request out that is not wanted any more."""
-        entry = self._entries.pop(request_id, None)
+    def remove(self, request: RequestView) -> Waiting | None:
+        """Take a request out that is not wanted any more; None where this very request does not wait."""
+        entry = self._entries.get(id(request))
         if entry is not None:
-            self._leave(entry)
+            self._depart(entry)
         return entry
 
     def placed(self, entry: Waiting, now: float) -> None:
         """Take out a request that has got its place."""
-        request = entry.demand.request
-        del self._entries[request.request_id]
-        self._classes[request.service_class].served(entry)
-        self._leave(entry)
-        self.served(request.service_class, entry.demand.tokens, now)
+        self._line_of(entry).served(entry)
+        self._depart(entry)
+        self.served(entry.demand, now)
 
-    def served(self, service_class: str, tokens: int, now: float) -> None:
-        """Note tokens of a class that were placed, from the queue or past it."""
+    def served(self, demand: Demand, now: float) -> None:
+        """Note what was placed, from the queue or past it."""
+        if not self._has_shares:
+            return
+        service_class = demand.request.service_class
         fade = exp((self._served_at - now) / _SHARE_SECONDS)
         for name in self._served:
             self._served[name] *= fade
         self._served_at = now
-        self._served[service_class] = self._served.get(service_class, 0.0) + tokens
+        self._served[service_class] = self._served.get(service_class, 0.0) + demand.tokens
 
     def heads(self, now: float) -> Iterator[tuple[Waiting, bool]]:
-        """Yield the next of every class in the order in which classes are served, and whether it is owed its share.
+        """Yield the next of every line in the order in which classes are served, and whether it is owed its share.
 
         A class that has had much less than its share goes first: that bounds its wait. Then come those that have had
         less, and those whose next must start soon; then the others: so a class is made to wait for another's share only
@@ -198,14 +122,14 @@ class Queue:
         """
         total = sum(self._served.values())
         ranked = []
-        for name, of_class in self._classes.items():
-            head = of_class.head() if of_class.waiting else None
+        for (name, tried), line in self._lines.items():
+            head = line.head() if line.waiting else None
             if head is not None:
-                rules, had = of_class.rules, self._served.get(name, 0.0)
+                rules, had = line.rules, self._served.get(name, 0.0)
                 starved = had < _STARVED * rules.share * total
                 pressing = had < rules.share * total or _is_urgent(head, now)
-                ranked.append((not starved, not pressing, -rules.priority, name, head))
-        for unstarved, _, _, _, head in sorted(ranked, key=itemgetter(0, 1, 2, 3)):
+                ranked.append((not starved, not pressing, -rules.priority, name, not tried, head))
+        for unstarved, *_, head in sorted(ranked, key=itemgetter(0, 1, 2, 3, 4)):
             yield head, not unstarved
 
     def at_home(self, uid: str, heads: Sequence[tuple[Waiting, bool]], now: float) -> Waiting | None:
@@ -216,7 +140,7 @@ class Queue:
         heap = self._at_home.get(uid)
         if not heap:
             return None
-        _drop_stale(heap)
+        drop_stale(heap)
         if not heap:
             del self._at_home[uid]
             return None
@@ -228,19 +152,23 @@ class Queue:
         return entry
 
     def outranks(self, demand: Demand) -> bool:
-        """Whether a request that has just come goes before everything that waits."""
+        """Whether a request that has just come goes before everything that waits and may be placed anywhere."""
+        if not self._entries:
+            return True
         priority = self.rules_of(demand).priority
-        return all(of_class.rules.priority < priority for of_class in self._classes.values() if of_class.waiting)
+        return all(
+            line.rules.priority < priority for (_, tried), line in self._lines.items() if line.waiting and not tried
+        )
 
     def outranked(self, demand: Demand) -> bool:
         """Whether something waits that goes before a request that has just come, whatever that has cached."""
         priority = self.rules_of(demand).priority
-        return any(of_class.rules.priority > priority for of_class in self._classes.values() if of_class.waiting)
+        return any(line.rules.priority > priority for line in self._lines.values() if line.waiting)
 
     def tokens_before(self, demand: Demand) -> int:
         """Return the tokens that will be served before a request that comes now."""
         priority = self.rules_of(demand).priority
-        return sum(of_class.tokens for of_class in self._classes.values() if of_class.rules.priority >= priority)
+        return sum(line.tokens for line in self._lines.values() if line.rules.priority >= priority)
 
     def due(self, now: float) -> Iterator[Waiting]:
         """Yield requests that have waited too long, each once; one that was late and may wait on goes behind."""
@@ -251,14 +179,16 @@ class Queue:
 
     def next_due(self) -> float | None:
         """Return when `due` will have something to say; None while nothing waits."""
+        while self._timers and self._timers[0][2].gone:
+            heappop(self._timers)
         return self._timers[0][0] if self._timers else None
 
     def demote(self, entry: Waiting) -> None:
         """Let a request wait on that cannot meet its limit any more."""
-        self._leave(entry)
-        entry.gone, entry.late = False, True
+        self._line_of(entry).leave(entry)
+        entry.late, entry.latest_start = True, inf
         self._enter(entry)
-        heappush(self._timers, (self._patience(entry), next(self._order), entry))
+        heappush(self._timers, self._timer(entry))
 
     def patience_over(self, entry: Waiting, now: float) -> bool:
         """Whether a request has waited as long as any may."""
@@ -267,36 +197,48 @@ class Queue:
     def _patience(self, entry: Waiting) -> float:
         return entry.entered_at + self.limits.wait_seconds
 
+    def _timer(self, entry: Waiting) -> tuple[float, int, Waiting]:
+        return min(entry.latest_start, self._patience(entry)), next(self._order), entry
+
     def _enter(self, entry: Waiting) -> None:
         limit = entry.demand.request.slo.ttft_seconds or self.limits.wait_seconds
         window = floor(entry.deadline / (WINDOW_SHARE * limit))
         entry.key = (entry.late, window, entry.demand.prompt_tokens, next(self._order))
-        name = entry.demand.request.service_class
-        of_class = self._classes.get(name)
-        if of_class is None:
-            of_class = self._classes[name] = _OfClass(self.rules_of(entry.demand))
-        of_class.add(entry)
+        self._line_of(entry).add(entry)
         home = entry.demand.home
         if home is not None:
-            heappush(self._at_home.setdefault(home, []), (entry.key, entry))
+            push(self._at_home.setdefault(home, []), entry, len(self._entries))
 
-    def _leave(self, entry: Waiting) -> None:
+    def _depart(self, entry: Waiting) -> None:
+        """Take a request out for good."""
+        request = entry.demand.request
         entry.gone = True
-        self._classes[entry.demand.request.service_class].leave(entry)
-        if entry.demand.request.request_id not in self._entries:
-            self._bytes -= entry.demand.request.prompt_bytes
+        line = self._line_of(entry)
+        line.leave(entry)
+        if entry.tried and not line.waiting:
+            del self._lines[request.service_class, entry.tried]
+        del self._entries[id(request)]
+        self._bytes -= request.prompt_bytes
+        if not self._entries:
+            self._at_home.clear()
+
+    def _line_of(self, entry: Waiting) -> ClassQueue:
+        key = entry.demand.request.service_class, entry.tried
+        line = self._lines.get(key)
+        if line is None:
+            line = self._lines[key] = ClassQueue(self.rules_of(entry.demand))
+        return line
 
     def rules_of(self, demand: Demand) -> ClassRules:
         """Return how the class of a request is treated."""
         return self._rules.get(demand.request.service_class, DEFAULT_RULES)
 
 
+def _has_shares(rules: Mapping[str, ClassRules]) -> bool:
+    """Whether it matters what classes have had."""
+    return any(each.share for each in rules.values())
+
+
 def _is_urgent(entry: Waiting, now: float) -> bool:
     """Whether a request has used up half of the time in which it may wait."""
     return not entry.late and now - entry.entered_at >= (entry.latest_start - entry.entered_at) / 2
-
-
-def _drop_stale(heap: list[tuple[tuple[float, ...], Waiting]]) -> None:
-    """Take away from the top what has left, or stands elsewhere by now."""
-    while heap and (heap[0][1].gone or heap[0][0] is not heap[0][1].key):
-        heappop(heap)

@@ -5,45 +5,58 @@ batches fuller, fits its memory, and leaves the running streams within their TBT
 kept where it can still go elsewhere, behind others, or back. So nothing is held that an endpoint could use: one whose
 batches are not full always takes more. One that has a part of the prompt cached takes it as long as it is no later done
 with the rest, behind all that waits there, than an endpoint that is idle and has nothing.
+
+What is not known does not count: no memory without a limit on it, and no TBT before the endpoint's pace has been learnt.
 """
 
 from typing import Final
 
+from fairlead_router.contract import TelemetryState
 from fairlead_router.decisions.types import Candidate, Demand
 
 KV_SHARE: Final = 0.95
 """Of the KV memory is given away; what requests will take is an estimate."""
-TRUSTED_ERROR: Final = 0.5
-"""Of predicted TTFTs: beyond it, an endpoint's pace is not believed, and only what can be counted counts."""
+KV_SHARE_UNSEEN: Final = 0.8
+"""Of that of an engine that does not say any more how much is taken, perhaps by others."""
+_STALE: Final = TelemetryState.STALE
 
 
 def has_room(endpoint: Candidate, demand: Demand, *, owed: bool = False) -> bool:
     """Whether an endpoint should get this request now; one whose class is owed its share may slow others down."""
-    load, limits = endpoint.load, endpoint.limits
     in_flight = endpoint.in_flight
     if in_flight == 0:
         return True
+    load, limits = endpoint.load, endpoint.limits
     if in_flight >= limits.max_num_seqs:
         return False
-    tokens = demand.tokens_to_compute(endpoint.uid)
-    if load.prefill_tokens >= limits.batch_tokens and load.prefill_tokens + tokens > demand.prompt_tokens:
+    before = load.prefill_tokens
+    if before >= limits.batch_tokens and before + demand.tokens_to_compute(endpoint.uid) > demand.prompt_tokens:
         return False
-    needed = load.kv_tokens + tokens + demand.output_tokens
-    if limits.kv_tokens is not None and needed > KV_SHARE * limits.kv_tokens:
+    if limits.kv_tokens is not None and not _fits(endpoint, demand, limits.kv_tokens):
         return False
-    return owed or _within_tbt(endpoint, demand, tokens)
+    return owed or _within_tbt(endpoint, demand)
 
 
-def _within_tbt(endpoint: Candidate, demand: Demand, tokens_to_compute: int) -> bool:
+def _fits(endpoint: Candidate, demand: Demand, kv_tokens: int) -> bool:
+    """Whether a request fits the memory: by what was placed there or, where that is more, by what the engine says."""
+    taken: float = endpoint.load.kv_tokens
+    usage = endpoint.report.kv_usage
+    if usage is not None and usage * kv_tokens > taken:
+        taken = usage * kv_tokens
+    share = KV_SHARE_UNSEEN if endpoint.telemetry is _STALE else KV_SHARE
+    return taken + demand.tokens_to_compute(endpoint.uid) + demand.output_tokens <= share * kv_tokens
+
+
+def _within_tbt(endpoint: Candidate, demand: Demand) -> bool:
     """Whether the batches with this request stay within the TBT limits of all that run there, and its own."""
-    load, limits, pace = endpoint.load, endpoint.limits, endpoint.pace
-    if pace.error > TRUSTED_ERROR:
+    load, pace = endpoint.load, endpoint.pace
+    own = demand.request.slo.tbt_seconds
+    if (own is None and not load.tbt_limits) or not pace.trusted:
         return True
     tightest = load.tightest_tbt_seconds
-    own = demand.request.slo.tbt_seconds
     if tightest is None or (own is not None and own < tightest):
         tightest = own
-    if tightest is None:
-        return True
-    tokens = load.decodes + 1 + load.prefill_tokens + tokens_to_compute
-    return pace.batch_seconds(min(limits.batch_tokens, tokens)) <= tightest
+    if tightest is None or tightest < pace.batch_seconds(1):
+        return True  # there is none, or one that every batch breaks: holding requests back would not keep it
+    tokens = load.decodes + 1 + load.prefill_tokens + demand.tokens_to_compute(endpoint.uid)
+    return pace.batch_seconds(min(endpoint.limits.batch_tokens, tokens)) <= tightest

@@ -4,12 +4,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
-from fairlead_router.contract import BreakerState, EndpointState, Reason
+from fairlead_router.contract import BreakerState, EndpointState, Reason, Role, TelemetryState
+from fairlead_router.decisions.engine_report import EngineReport
 from fairlead_router.decisions.load import Load
-from fairlead_router.decisions.pace import USUAL_LIMITS, EngineLimits, Pace
+from fairlead_router.decisions.pace import EngineLimits, Pace
 
 if TYPE_CHECKING:
+    from fairlead_router.decisions.adapters import LoadedAdapters
+    from fairlead_router.decisions.journal import Record
     from fairlead_router.decisions.ledger import Account
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """What a tenant may ask of a class in a minute; None is no limit."""
+
+    requests: int | None = None
+    tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +29,13 @@ class Slo:
 
     ttft_seconds: float | None = None
     tbt_seconds: float | None = None
+
+    def met_by(self, ttft_seconds: float | None, worst_tbt_seconds: float | None) -> bool:
+        """Judge a completed request; what was not measured (no stream, a single token) breaks no limit."""
+        ttft_met = ttft_seconds is None or self.ttft_seconds is None or ttft_seconds <= self.ttft_seconds
+        return ttft_met and (
+            worst_tbt_seconds is None or self.tbt_seconds is None or worst_tbt_seconds <= self.tbt_seconds
+        )
 
 
 class RequestView(NamedTuple):
@@ -37,6 +55,12 @@ class RequestView(NamedTuple):
     """Hashes of the prompt's blocks in their order, each covering all blocks before."""
     prefix_block_tokens: int = 64
     tenant: str = ""
+    session: int | None = None
+    """A number for the conversation that it says it belongs to."""
+    explained: bool = False
+    """Whether its placement is to be explained at once."""
+    quota: Quota | None = None
+    """What its tenant may ask of its class in a minute; None is no limit."""
 
 
 NOTHING_CACHED: Final[Mapping[str, int]] = {}
@@ -51,6 +75,8 @@ class Demand(NamedTuple):
     output_tokens: int
     cached: Mapping[str, int]
     """Tokens of the prompt that an endpoint is believed to have computed before, by uid."""
+    adapted: bool = False
+    """Whether the model is a LoRA adapter."""
 
     @property
     def tokens(self) -> int:
@@ -72,7 +98,7 @@ class Demand(NamedTuple):
 class EndpointView:
     """What may be known of an endpoint: its identity, its state and the router's own ledger of it.
 
-    Discovery fills all but `in_flight` and `breaker`, which are the decider's.
+    Discovery fills identity, state, limits, revision and role; the rest is the decider's.
     """
 
     uid: str
@@ -81,7 +107,16 @@ class EndpointView:
     name: str
     in_flight: int = 0
     breaker: BreakerState = BreakerState.CLOSED
-    limits: EngineLimits = USUAL_LIMITS
+    limits: EngineLimits | None = None
+    """What it can do at a time; None where discovery does not know it, and it is as all of the pool."""
+    revision: str = ""
+    """What it is made from; empty where that is not known."""
+    role: Role = Role.BOTH
+    telemetry: TelemetryState = TelemetryState.NONE
+    kv_usage: float | None = None
+    """Share of its KV memory that is taken, as it says; None while that is not known."""
+    prediction_error: float = 0.0
+    """Relative error of the TTFTs predicted for it, as of late."""
 
 
 class Candidate(Protocol):
@@ -94,9 +129,15 @@ class Candidate(Protocol):
     @property
     def load(self) -> Load: ...  # noqa: D102 - and in tokens
     @property
+    def adapters(self) -> "LoadedAdapters": ...  # noqa: D102 - and the LoRA adapters that it has
+    @property
     def pace(self) -> Pace: ...  # noqa: D102 - how fast it works
     @property
     def limits(self) -> EngineLimits: ...  # noqa: D102 - what it can do at a time
+    @property
+    def report(self) -> EngineReport: ...  # noqa: D102 - what it says of itself, as long as that is fresh
+    @property
+    def telemetry(self) -> TelemetryState: ...  # noqa: D102 - whether it does
 
 
 class TicketError(Exception):
@@ -110,8 +151,8 @@ class Ticket:
     """
 
     __slots__ = (
-        "_arrived_at", "account", "endpoint", "first_at", "kv_tokens", "last_token", "open", "placed_at",
-        "predicted_seconds", "prefill_tokens", "request", "seen", "token_chunks", "trial", "ttft", "worst_tbt",
+        "_arrived_at", "account", "adapted", "charged_tokens", "endpoint", "first_at", "kv_tokens", "last_token", "open", "placed_at",
+        "predicted_seconds", "prefill_tokens", "record", "request", "seen", "token_chunks", "trial", "ttft", "worst_tbt",
     )  # fmt: skip
 
     def __init__(self, request: RequestView, account: "Account", *, trial: bool) -> None:
@@ -125,12 +166,16 @@ class Ticket:
         """The endpoint's breaker was not closed: how this request goes tells whether it can be."""
         self.open = True
         # The decider's books.
+        self.adapted = False
+        self.charged_tokens = 0
         self.placed_at = 0.0
         self.predicted_seconds = 0.0  # from the placement to the first token
         self.first_at = 0.0
         self.seen = (0.0, 0)
         self.prefill_tokens = 0
         self.kv_tokens = 0
+        self.record: Record | None = None
+        """Of the decision that has placed it, where one is kept."""
         self.ttft: float | None = None
         self.last_token = 0.0
         self.worst_tbt: float | None = None
@@ -181,6 +226,8 @@ class Placement(NamedTuple):
     ticket: Ticket
     weighed: Sequence[Candidate] = ()
     scores: Sequence[float] = ()
+    explanation: str = ""
+    """In one line, where the request asks for it."""
 
     @property
     def scores_by_uid(self) -> Mapping[str, float]:

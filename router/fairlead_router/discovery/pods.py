@@ -3,8 +3,10 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from fairlead_router.contract import ENGINE_PORT, Annotation, EndpointState
+from fairlead_router.contract import ENGINE_PORT, Annotation, EndpointState, Label, Role
 from fairlead_router.decisions.types import EndpointView
+
+_ROLES = {role.value: role for role in Role}
 
 Object = Mapping[str, Any]
 """A Kubernetes object as the API server sends it."""
@@ -80,8 +82,14 @@ def endpoint_of(pod: Object, port: int = ENGINE_PORT) -> EndpointView | None:
         return None
     metadata = pod["metadata"]
     host = f"[{address}]" if ":" in address else address
+    labels = metadata.get("labels") or {}
     return EndpointView(
-        uid=metadata["uid"], address=f"{host}:{port}", state=_state(metadata, status), name=metadata["name"]
+        uid=metadata["uid"],
+        address=f"{host}:{port}",
+        state=_state(metadata, status),
+        name=metadata["name"],
+        revision=labels.get(Label.REVISION, ""),
+        role=_ROLES.get(labels.get(Label.ROLE, ""), Role.BOTH),
     )
 
 

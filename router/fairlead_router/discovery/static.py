@@ -54,7 +54,14 @@ class StaticDiscovery:
     def _show(self) -> None:
         """Give the router what is known; it counts as discovered when every endpoint was probed once."""
         views = [
-            EndpointView(uid=uid, address=endpoint.address, state=self._state(endpoint), name=uid)
+            EndpointView(
+                uid=uid,
+                address=endpoint.address,
+                state=self._state(endpoint),
+                name=uid,
+                revision=endpoint.revision,
+                role=endpoint.role,
+            )
             for uid, endpoint in self._configured.items()
         ]
         self._router.set_endpoints(views, complete=self._states.keys() >= self._configured.keys())

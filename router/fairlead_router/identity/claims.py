@@ -17,8 +17,10 @@ _TENANT: Final = (
 )
 """Headers that name a tenant; the first one that is there counts. The last two are llm-d's."""
 
-IDENTITY_HEADERS: Final = frozenset({*_TENANT, b"x-llm-d-inference-objective", b"x-gateway-inference-objective"})
-"""Those, and llm-d's names of an objective, which is an importance."""
+_OBJECTIVE: Final = (b"x-llm-d-inference-objective", b"x-gateway-inference-objective")
+"""llm-d's names of an importance; an objective that is called as a class of the pool means that class."""
+
+IDENTITY_HEADERS: Final = frozenset({*_TENANT, *_OBJECTIVE})
 
 MAX_TENANT_BYTES: Final = 128
 
@@ -44,8 +46,17 @@ def claimed_tenant(headers: RawHeaders) -> str | None:
     A name is printable ASCII, without blanks at its ends, of at most `MAX_TENANT_BYTES`. Of a header that comes
     twice the last one counts: it is the one that the gateway added.
     """
-    named = {name: value for name, value in headers if name in IDENTITY_HEADERS}
-    for name in _TENANT:
+    return _claimed(headers, _TENANT)
+
+
+def claimed_objective(headers: RawHeaders) -> str | None:
+    """Return the objective that headers name, by the same rules."""
+    return _claimed(headers, _OBJECTIVE)
+
+
+def _claimed(headers: RawHeaders, names: tuple[bytes, ...]) -> str | None:
+    named = {name: value for name, value in headers if name in names}
+    for name in names:
         value = named.get(name, b"").strip()
         if value and len(value) <= MAX_TENANT_BYTES and value.isascii() and value.decode("ascii").isprintable():
             return value.decode("ascii")

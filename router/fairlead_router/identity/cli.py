@@ -11,6 +11,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from fairlead_router.config import ModelName, Name
+from fairlead_router.decisions.types import Quota
 from fairlead_router.identity.keys import KeyRing, Principal, hash_of
 
 PREFIX = "fl-"
@@ -77,7 +78,15 @@ def key() -> None:
     help="Model that it may use; repeat for several. None: all.",
 )
 @click.option("--trusted", is_flag=True, help="Believe the identity headers of its requests: the key of a gateway.")
-def create(name: str, tenant: str | None, classes: tuple[str, ...], models: tuple[str, ...], trusted: bool) -> None:
+@click.option("--own-limits", is_flag=True, help="Its requests may set TTFT and TBT limits of their own, by headers.")
+def create(
+    name: str,
+    tenant: str | None,
+    classes: tuple[str, ...],
+    models: tuple[str, ...],
+    trusted: bool,
+    own_limits: bool,
+) -> None:
     """Make a key: its entry for the file goes to standard output, the key to standard error, this once.
 
     The key has 256 random bits. It is kept nowhere; if it is lost, make another.
@@ -89,7 +98,7 @@ def create(name: str, tenant: str | None, classes: tuple[str, ...], models: tupl
     """  # noqa: D301
     made = PREFIX + secrets.token_urlsafe(RANDOM_BYTES)
     fields: dict[str, object] = {"name": name, "hash": hash_of(made.encode()), "tenant": tenant}
-    fields |= {"classes": list(classes), "models": list(models), "trusted": trusted}
+    fields |= {"classes": list(classes), "models": list(models), "trusted": trusted, "ownLimits": own_limits}
     entry = {field: value for field, value in fields.items() if value}
     click.echo(yaml.safe_dump([entry], sort_keys=False, width=200), nl=False)
     click.echo(f"the key of {name}, shown this once: {made}", err=True)
@@ -132,7 +141,14 @@ def _line(principal: Principal) -> str:
     classes = "all" if principal.classes is None else ", ".join(principal.classes)
     models = "all" if principal.models is None else ", ".join(principal.models)
     trusted = "; identity headers are believed" if principal.trusted else ""
-    return f"{principal.name}: tenant {principal.tenant}; classes: {classes}; models: {models}{trusted}"
+    own = "; may set limits of its own" if principal.own_limits else ""
+    quotas = "".join(f"; {name}: {_quota(quota)} a minute" for name, quota in principal.quotas.items())
+    return f"{principal.name}: tenant {principal.tenant}; classes: {classes}; models: {models}{trusted}{own}{quotas}"
+
+
+def _quota(quota: Quota) -> str:
+    parts = ((quota.requests, "requests"), (quota.tokens, "tokens"))
+    return " and ".join(f"{number} {what}" for number, what in parts if number is not None)
 
 
 def _refuse(message: str) -> NoReturn:

@@ -9,16 +9,17 @@ the keys: to learn from it, somebody would have to choose digests, and SHA-256 l
 """
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Annotated, Final, Self
 
 import yaml
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from fairlead_router.config import ModelName, Name, Strict
+from fairlead_router.decisions.types import Quota
 
 _HASH: Final = re.compile(r"sha256:[0-9a-f]{64}")
 _WORD: Final = re.compile(r"[A-Za-z_]{1,20}")
@@ -37,6 +38,10 @@ class Principal:
     models: tuple[str, ...] | None = None
     trusted: bool = False
     """Whether headers by which a caller claims an identity are believed: the caller is a gateway that checked them."""
+    own_limits: bool = False
+    """Whether its requests may set TTFT and TBT limits of their own."""
+    quotas: Mapping[str, Quota] = field(default_factory=dict)
+    """What the tenant may ask in a minute, by class."""
 
     def may_use_class(self, service_class: str) -> bool:
         """Whether the key allows a service class."""
@@ -47,8 +52,8 @@ class Principal:
         return self.models is None or model in self.models
 
 
-ANYONE: Final = Principal(name="anyone", tenant="anyone")
-"""Who sends a request where no keys are configured."""
+ANYONE: Final = Principal(name="anyone", tenant="anyone", own_limits=True)
+"""Who sends a request where no keys are configured: as free in their limits as in the choice of a class."""
 
 
 def hash_of(key: bytes) -> str:
@@ -113,6 +118,19 @@ def _is_not_empty(values: tuple[str, ...] | None) -> tuple[str, ...] | None:
     return values
 
 
+class _Quota(Strict):
+    """What a tenant may ask of a class."""
+
+    requests_per_minute: int | None = Field(default=None, ge=1)
+    tokens_per_minute: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _limits_something(self) -> Self:
+        if self.requests_per_minute is None and self.tokens_per_minute is None:
+            raise ValueError("must set requestsPerMinute or tokensPerMinute, or be left out to set no limit")
+        return self
+
+
 class _Key(Strict):
     """One entry of the file."""
 
@@ -122,9 +140,13 @@ class _Key(Strict):
     classes: Annotated[tuple[Name, ...] | None, AfterValidator(_is_not_empty)] = None
     models: Annotated[tuple[ModelName, ...] | None, AfterValidator(_is_not_empty)] = None
     trusted: bool = False
+    own_limits: bool = False
+    quotas: dict[Name, _Quota] = Field(default_factory=dict)
 
     def principal(self) -> Principal:
-        return Principal(self.name, self.tenant or self.name, self.classes, self.models, self.trusted)
+        tenant = self.tenant or self.name
+        quotas = {name: Quota(each.requests_per_minute, each.tokens_per_minute) for name, each in self.quotas.items()}
+        return Principal(self.name, tenant, self.classes, self.models, self.trusted, self.own_limits, quotas)
 
 
 class _KeysFile(Strict):
@@ -149,7 +171,8 @@ def _problem(error: ErrorDetails) -> str:
     if error["type"] == "extra_forbidden":
         unknown = f"{last!r}" if _WORD.fullmatch(str(last)) else "a name that is not shown, as it could be a key"
         known = _KeysFile.model_fields if len(parents) == 1 else _Key.model_fields
-        return f"{_path(parents)}: unknown field: {unknown}; known are {', '.join(known)}"
+        names = (field.alias or name for name, field in known.items())
+        return f"{_path(parents)}: unknown field: {unknown}; known are {', '.join(names)}"
     return f"{_path([*parents, last])}: {error['msg'].removeprefix('Value error, ')}"
 
 

@@ -1,8 +1,8 @@
 """Get one request to an engine: placed, connected, sent; and elsewhere, as long as nothing was answered.
 
-    place -> connect -> send
-      ^                  |
-      +-- wait a little <-+  the engine is not there, or has not begun
+    place (perhaps after a while in the queue) -> connect -> send
+      ^                                                         |
+      +---------------------- wait a little <-------------------+  the engine is not there, or has not begun
 
 Sending a request once more is safe while no engine has begun with it. That is known of an engine that refused the
 connection, closed it without a byte, or says itself that it is not available.
@@ -34,8 +34,8 @@ class Attempts:
     """The attempts of one exchange."""
 
     __slots__ = (
-        "_connecting", "_exchange", "_fresh", "_outbound", "_retry", "_services", "_timer", "_tried", "connection",
-        "endpoint_name", "outcome", "over", "retries", "ticket",
+        "_asked", "_connecting", "_exchange", "_fresh", "_outbound", "_queued_at", "_retry", "_services", "_timer",
+        "_tried", "connection", "endpoint_name", "explanation", "outcome", "over", "queue_seconds", "retries", "ticket",
     )  # fmt: skip
 
     def __init__(self, exchange: "Exchange", outbound: Outbound) -> None:
@@ -43,6 +43,8 @@ class Attempts:
         self._services = exchange.services
         self._outbound = outbound
         self._tried: frozenset[str] = frozenset()
+        self._asked = False  # for a place, and not answered yet
+        self._queued_at: float | None = None
         self._connecting: Connecting | None = None
         self._fresh = False  # only a new connection will do
         self._retry: tuple[RetryReason, str] | None = None  # why the next place is a retry
@@ -55,7 +57,11 @@ class Attempts:
         """How the last placement went; None while it runs and where there was none."""
         self.endpoint_name: str | None = None
         """The endpoint tried last."""
+        self.explanation = ""
+        """How it was chosen, where the client asks for it."""
         self.retries = 0
+        self.queue_seconds: float | None = None
+        """How long the request has waited for room; None if it has not."""
         self.over = False
         """The request has ended."""
 
@@ -65,9 +71,24 @@ class Attempts:
 
     def place(self) -> None:
         """Ask for a place, and go on from there."""
-        decision = self._services.place(self._exchange.request, self._tried, self._decided)
-        if decision is not None:
-            self._go(decision)
+        decision = self._services.place(self._exchange.request, self._tried, self)
+        if decision is None:
+            self._asked = True
+        else:
+            self._go(decision, 0.0)
+
+    def queued(self) -> None:
+        """Wait for room."""
+        if self._queued_at is None:
+            self._queued_at = self._services.router.clock()
+            self._services.telemetry.queued(self._exchange.request.service_class)
+            self._exchange.trace.queued()
+
+    def decided(self, decision: Decision) -> None:
+        """Go on, unless the request has ended meanwhile."""
+        if self.over and isinstance(decision, Placement):
+            self._services.end(decision.ticket, Reason.CLIENT_DISCONNECTED, 0)
+        self._take(decision)
 
     def not_answered(self, error: NotAnsweredError) -> None:
         """Send the request once more where that can do no harm."""
@@ -98,6 +119,10 @@ class Attempts:
 
     def let_go(self) -> None:
         """Give up whatever the request waits for."""
+        if self._asked:
+            self._asked = False
+            self._leave_queue()
+            self._services.cancel(self._exchange.request)
         if self.connection is not None:
             self.connection.abandon()
             self.connection = None
@@ -120,29 +145,39 @@ class Attempts:
             self._tried |= {ticket.endpoint.uid}
             self.outcome = self._services.end(ticket, reason, status, usage)
 
-    def _decided(self, decision: Decision) -> None:
-        if self.over and isinstance(decision, Placement):
-            self._services.end(decision.ticket, Reason.CLIENT_DISCONNECTED, 0)
-        self._go_later(decision)
-
     @guarded
-    def _go_later(self, decision: Decision) -> None:
-        self._go(decision)
+    def _take(self, decision: Decision) -> None:
+        self._asked = False
+        self._go(decision, self._leave_queue())
 
-    def _go(self, decision: Decision) -> None:
+    def _leave_queue(self) -> float:
+        """Return how long the request has waited for room since it last began to."""
+        queued_at, self._queued_at = self._queued_at, None
+        if queued_at is None:
+            return 0.0
+        waited = self._services.router.clock() - queued_at
+        self.queue_seconds = waited + (self.queue_seconds or 0.0)
+        self._services.telemetry.unqueued(self._exchange.request.service_class)
+        return waited
+
+    def _go(self, decision: Decision, waited_seconds: float) -> None:
         if isinstance(decision, Placement):
             self.ticket = decision.ticket
+            self._services.telemetry.placed(self._exchange.request, waited_seconds)
             self.endpoint_name = decision.ticket.endpoint.name
+            if self._exchange.admitted.entry.explained:
+                self.explanation = decision.explanation
             self._fresh = False
             if self._retry is not None:
                 self._count_retry(*self._retry)
-            self._exchange.trace.placed(decision.ticket.endpoint)
+            self._exchange.trace.placed(decision.ticket.endpoint, decision.explanation)
             self._send()
-        elif self._tried:
+        elif self._tried and decision.reason is Reason.NO_ENDPOINT:
             tried = len(self._tried)
             self.fail(RequestError(Reason.ENGINE_UNREACHABLE, f"no engine answered: {tried} tried, no other is ready"))
         else:
-            self.fail(RequestError(decision.reason, decision.message))
+            retry_after = decision.retry_after_seconds
+            self.fail(RequestError(decision.reason, decision.message, retry_after=retry_after))
 
     def _send(self) -> None:
         services, ticket = self._services, self.ticket
@@ -188,4 +223,5 @@ class Attempts:
     @guarded
     def _place_again(self) -> None:
         self._timer = None
+        self._exchange.not_sent()
         self.place()

@@ -5,6 +5,7 @@ the configuration are others.
 """
 
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Final
 
 from fairlead_router.config import RouterConfig
@@ -13,15 +14,22 @@ from fairlead_router.decisions.types import Slo
 from fairlead_router.edge.target import Target
 from fairlead_router.errors import RequestError
 from fairlead_router.http1.requests import RequestHead
+from fairlead_router.identity.claims import claimed_objective
 from fairlead_router.identity.gate import Gate
-from fairlead_router.identity.keys import Principal
+from fairlead_router.identity.keys import ANYONE, Principal
 from fairlead_router.relay.headers import to_engine
+from fairlead_router.relay.own_limits import limits_of
 from fairlead_router.relay.routes import Route
 from fairlead_router.relay.services import Services
+from fairlead_router.router import Router
 from fairlead_router.tracing import Tracer
 
 _ENTRY: Final = "entry"
 _SLO_CLASS: Final = Header.SLO_CLASS.encode()
+_SESSION: Final = Header.SESSION.encode()
+_EXPLAIN: Final = Header.EXPLAIN.encode()
+_SESSION_BYTES: Final = 6
+"""Of a number that JSON holds exactly; two conversations that share one are only balanced a little worse."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +41,10 @@ class Entry:
     caller: Principal
     service_class: str
     slo: Slo
+    session: int | None
+    """A number for the conversation that the request says it belongs to."""
+    explained: bool
+    """Whether the answer is to say how its endpoint was chosen."""
     line: bytes
     """How the request to the engine begins, up to the engine's address."""
     fields: bytes
@@ -60,7 +72,8 @@ def entry_of(head: RequestHead, target: Target, caller: Principal, route: Route,
     Raises
     ------
     RequestError
-        The path takes other methods; or the class of the request is not declared, or not allowed to the caller.
+        The path takes other methods; the class of the request is not declared, or not allowed to the caller; or its own
+        limits are none, or not allowed.
 
     """
     if head.method not in route.methods:
@@ -68,11 +81,31 @@ def entry_of(head: RequestHead, target: Target, caller: Principal, route: Route,
         message = f"{head.method} {target.path}: use {' or '.join(allowed)}"
         raise RequestError(Reason.METHOD_NOT_ALLOWED, message, allow=", ".join(allowed))
     router = services.router
-    service_class = router.class_of(head.first.get(_SLO_CLASS), caller)
-    slo = router.slos[service_class]
+    service_class = router.class_of(_class_named(head, caller, router), caller)
+    slo = limits_of(head.first, router.slos[service_class], caller)
+    session = _session_of(head.first.get(_SESSION), caller)
+    explained = _EXPLAIN in head.first and (caller.trusted or caller is ANYONE)
     line = b"%b %b HTTP/1.1\r\nhost: " % (head.method.encode(), target.line)
     gate, tracer = router.gate, services.tracer
     fields = to_engine(head.headers, head.first, gate.dropped(caller) | tracer.replaces)
-    entry = Entry(route, target, caller, service_class, slo, line, fields, gate, router.config, tracer)
+    entry = Entry(
+        route, target, caller, service_class, slo, session, explained, line, fields, gate, router.config, tracer
+    )
     head.derived[_ENTRY] = entry
     return entry
+
+
+def _class_named(head: RequestHead, caller: Principal, router: Router) -> bytes | None:
+    """Return the class that a head names: by its own header, or as an objective of a gateway that is believed."""
+    named = head.first.get(_SLO_CLASS)
+    if named is None and caller.trusted:
+        objective = claimed_objective(head.headers)
+        return objective.encode() if objective in router.slos else None
+    return named
+
+
+def _session_of(name: bytes | None, caller: Principal) -> int | None:
+    """Return a number for a conversation: the same in every process, and another for every tenant."""
+    if not name:
+        return None
+    return int.from_bytes(blake2b(caller.tenant.encode() + b"\0" + name, digest_size=_SESSION_BYTES).digest())

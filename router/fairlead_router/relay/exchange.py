@@ -86,6 +86,11 @@ class Exchange:
             self._silence, self._silence_reason = self.services.router.limits.first_byte, Reason.FIRST_BYTE_TIMEOUT
             self._wait()
 
+    def not_sent(self) -> None:
+        """Wait for no engine: the request is with none."""
+        self._silence, self._silence_reason = self.services.router.limits.total, Reason.TOTAL_TIMEOUT
+        self._wait()
+
     def pause(self) -> None:
         """Read no more of the answer: the client takes none. That is not the engine's silence."""
         self._paused = True
@@ -135,7 +140,11 @@ class Exchange:
         return None
 
     def _identity(self) -> bytes:
-        return identity_of(self.request.request_id, self.services.router.replica, self.attempts.endpoint_name)
+        attempts = self.attempts
+        lines = identity_of(self.request.request_id, self.services.router.replica, attempts.endpoint_name)
+        if attempts.explanation:
+            lines += b"x-fairlead-decision: %b\r\n" % attempts.explanation.encode()
+        return lines
 
     # What the connection to the engine calls.
 

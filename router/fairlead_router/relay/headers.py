@@ -38,6 +38,7 @@ _NOT_TO_CLIENT: Final = _HOP_BY_HOP | {
     b"x-request-id",
     b"x-fairlead-endpoint",
     b"x-fairlead-reason",
+    b"x-fairlead-decision",
 }
 """Set anew by the server side."""
 

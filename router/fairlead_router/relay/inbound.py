@@ -12,6 +12,7 @@ from fairlead_router.errors import RequestError
 from fairlead_router.http1.messages import lines_of
 from fairlead_router.http1.requests import RequestHead
 from fairlead_router.relay.asked import Asked, asked_of
+from fairlead_router.relay.engine_priority import with_priority
 from fairlead_router.relay.entry import Entry
 from fairlead_router.relay.exchange import Exchange
 from fairlead_router.relay.headers import identity_of, request_id_of
@@ -60,6 +61,10 @@ class Admitted:
             prompt_bytes,
             max_output_tokens=asked.max_output_tokens,
             prefix=asked.prefix,
+            tenant=self.entry.caller.tenant,
+            session=self.entry.session,
+            quota=self.entry.caller.quotas.get(self.entry.service_class),
+            explained=self.entry.explained or self.services.tracer.explains,
         )
 
     def begin_trace(self, view: RequestView) -> Trace:
@@ -176,7 +181,10 @@ class JsonRequest:
         except RequestError as error:
             self.fail(error)
             return
+        entry, priorities = admitted.entry, services.router.engine_priorities
         view = admitted.view(asked, len(body))
+        if priorities and entry.route.takes_priority:
+            body = with_priority(body, priorities.get(entry.service_class, 0))
         trace = admitted.begin_trace(view)
         head = admitted.outbound_head(trace, _LENGTH % len(body))
         exchange = Exchange(admitted, view, Collected(head, body, self._release), trace)

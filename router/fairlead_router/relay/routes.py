@@ -24,10 +24,12 @@ class Route:
     body: Body = Body.JSON
     needs_model: bool = False
     dialect: Dialect = ANY
+    takes_priority: bool = False
+    """Whether engines take the field `priority` of such a request."""
     methods: frozenset[str] = frozenset({"POST"})
 
 
-_CHAT = Route(needs_model=True, dialect=CHAT)
+_CHAT = Route(needs_model=True, dialect=CHAT, takes_priority=True)
 _WITH_MODEL = Route(needs_model=True)
 _ANY_MODEL = Route()
 _AUDIO = Route(body=Body.STREAMED)

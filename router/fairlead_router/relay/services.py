@@ -38,6 +38,8 @@ class Services:
         self.random = random
         self.place = router.placing.submit
         """Ask for a place; returns the decision, or None where it will be told later."""
+        self.cancel = router.placing.cancel
+        """Give up a request of which nothing was told yet."""
         self.end = router.placing.end
         """Give a place back."""
         self.access_log = access_log
@@ -74,6 +76,8 @@ class Services:
         if outcome is None:
             self.telemetry.rejected(exchange.request.service_class, reason)
         else:
+            if outcome.reason is not reason:  # it ended between two places, and not as the first did
+                outcome = outcome._replace(reason=reason)
             self.telemetry.ended(exchange.request, outcome, usage, known_model=0 < exchange.status < 300)
         exchange.trace.end(reason, exchange.response.status, outcome, usage)
         if self.access_log.wants(reason):
@@ -151,6 +155,7 @@ def _record_of(exchange: "Exchange", reason: Reason, usage: Usage | None, now: f
         tenant=admitted.entry.caller.tenant,
         key=admitted.entry.caller.name,
         endpoint=attempts.endpoint_name,
+        queue_seconds=attempts.queue_seconds,
         ttft_seconds=outcome.ttft_seconds if outcome else None,
         tokens_in=usage.prompt_tokens if usage else None,
         tokens_out=usage.output_tokens if usage else (outcome.token_chunks or None if outcome else None),

@@ -45,9 +45,11 @@ DECLARATIONS: Mapping[Metric, Declaration] = {
     Metric.TTFT: Declaration(Kind.HISTOGRAM, "Arrival to the first chunk with tokens.", _BY_REQUEST),
     Metric.TBT: Declaration(Kind.HISTOGRAM, "Gap between two chunks of a stream that carry tokens.", _BY_REQUEST),
     Metric.REQUEST_DURATION: Declaration(Kind.HISTOGRAM, "Arrival to the end of a placed request.", _BY_REQUEST),
+    Metric.QUEUE_WAIT: Declaration(Kind.HISTOGRAM, "Wait for room, of placed requests; 0 without one.", _BY_REQUEST),
     Metric.ENDPOINT_TTFT: Declaration(Kind.HISTOGRAM, "TTFT of the streams of an endpoint.", _BY_ENDPOINT),
     Metric.ENDPOINT_TBT: Declaration(Kind.HISTOGRAM, "TBT of the streams of an endpoint.", _BY_ENDPOINT),
     Metric.LOOP_LAG: Declaration(Kind.HISTOGRAM, "How late the event loop does what is due.", ("pool",)),
+    Metric.QUEUE_DEPTH: Declaration(Kind.GAUGE, "Requests that wait until an engine has room.", ("pool", "class")),
     Metric.CLIENT_CONNECTIONS: Declaration(Kind.GAUGE, "Open connections of clients.", ("pool",)),
     Metric.ENGINE_CONNECTIONS: Declaration(Kind.GAUGE, "Open connections to engines.", ("pool", "state")),
     Metric.BUFFERED_BYTES: Declaration(Kind.GAUGE, "Bodies of requests that are held, in bytes.", ("pool",)),
@@ -56,6 +58,13 @@ DECLARATIONS: Mapping[Metric, Declaration] = {
     Metric.ENDPOINT_BREAKER: Declaration(
         Kind.GAUGE, "1 for the state of an endpoint's circuit breaker.", ("pool", "endpoint", "state")
     ),
+    Metric.ENDPOINT_TELEMETRY: Declaration(
+        Kind.GAUGE, "1 for whether it is known what an engine says of itself.", ("pool", "endpoint", "state")
+    ),
+    Metric.ENDPOINT_KV_USAGE: Declaration(
+        Kind.GAUGE, "Share of an engine's KV memory taken, as it says.", _BY_ENDPOINT
+    ),
+    Metric.PREDICTION_ERROR: Declaration(Kind.GAUGE, "Relative error of predicted TTFTs, as of late.", _BY_ENDPOINT),
     Metric.DISCOVERY_CONNECTED: Declaration(Kind.GAUGE, "0 while discovery works with its last view.", ("pool",)),
     Metric.DECIDER_CONNECTED: Declaration(
         Kind.GAUGE, "0 while any worker decides by itself, because the decider is lost.", ("pool",)

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import version
 
-from fairlead_router.contract import BreakerState, EndpointState, Metric
+from fairlead_router.contract import BreakerState, EndpointState, Metric, TelemetryState
 from fairlead_router.decisions.types import EndpointView
 from fairlead_router.telemetry.snapshot import Snapshot, series
 
@@ -40,6 +40,17 @@ def state_of(
             ((pool, name, each), (float(endpoint.breaker is each),))
             for name, endpoint in shown.items()
             for each in BreakerState
+        ),
+        Metric.ENDPOINT_TELEMETRY.value: series(
+            ((pool, name, each), (float(endpoint.telemetry is each),))
+            for name, endpoint in shown.items()
+            for each in TelemetryState
+        ),
+        Metric.ENDPOINT_KV_USAGE.value: series(
+            ((pool, name), (endpoint.kv_usage,)) for name, endpoint in shown.items() if endpoint.kv_usage is not None
+        ),
+        Metric.PREDICTION_ERROR.value: series(
+            ((pool, name), (endpoint.prediction_error,)) for name, endpoint in shown.items()
         ),
         Metric.DISCOVERY_CONNECTED.value: series([((pool,), (float(discovery_connected),))]),
         Metric.DECIDER_CONNECTED.value: series([((pool,), (float(processes.decider_connected),))]),

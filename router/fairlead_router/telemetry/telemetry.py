@@ -1,5 +1,6 @@
 """All metrics of one process, and of the workers that it supervises."""
 
+from collections import Counter as Tally
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -27,7 +28,14 @@ _COUNTED = (
     Metric.RETRIES,
     Metric.CONFIG_ERRORS,
 )
-_OBSERVED = (Metric.TTFT, Metric.TBT, Metric.REQUEST_DURATION, Metric.ENDPOINT_TTFT, Metric.ENDPOINT_TBT)
+_OBSERVED = (
+    Metric.TTFT,
+    Metric.TBT,
+    Metric.REQUEST_DURATION,
+    Metric.QUEUE_WAIT,
+    Metric.ENDPOINT_TTFT,
+    Metric.ENDPOINT_TBT,
+)
 
 _Counters = defaultdict[tuple[str, ...], Counter]
 _Histograms = defaultdict[tuple[str, ...], Histogram]
@@ -80,6 +88,7 @@ class Telemetry:
         self._endpoints = endpoints
         self._counters: Mapping[Metric, _Counters] = {metric: defaultdict(Counter) for metric in _COUNTED}
         self._histograms = self._new_histograms()
+        self._queued: Tally[str] = Tally()
         self._use(config)
 
     def apply(self, config: RouterConfig) -> bool:
@@ -101,6 +110,23 @@ class Telemetry:
     def offered(self, service_class: str) -> None:
         """Count a valid request, whatever becomes of it."""
         self._offered[self._pool, service_class].value += 1
+
+    def queued(self, service_class: str) -> None:
+        """Note a request that begins to wait for room."""
+        self._queued[service_class] += 1
+
+    def unqueued(self, service_class: str) -> None:
+        """Note that it waits no more, whatever becomes of it."""
+        self._queued[service_class] -= 1
+
+    def placed(self, request: RequestView, waited_seconds: float) -> None:
+        """Observe how long a request has waited for the place that it gets; for most it is no time at all."""
+        key = (request.service_class, self._models.label(request.model, known=False))
+        waits = self._waits.get(key) or self._wait(*key)
+        if waited_seconds:
+            waits.observe(waited_seconds)
+        else:
+            waits.counts[0] += 1
 
     def rejected(self, service_class: str, reason: Reason) -> None:
         """Count a request that was not placed on any engine."""
@@ -167,8 +193,10 @@ class Telemetry:
 
     def _use(self, config: RouterConfig) -> None:
         self._pool = config.pool
+        self._classes = [service_class.name for service_class in config.classes]
         self._models = ModelNames(config.models)
         self._ends: dict[tuple[str, str, Reason], _End] = {}
+        self._waits: dict[tuple[str, str], Histogram] = {}
         self._streams: dict[tuple[str, str, str], StreamMeters] = {}
         self._offered = self._counters[Metric.OFFERED_REQUESTS]
         tokens = self._counters[Metric.TOKENS]
@@ -184,6 +212,10 @@ class Telemetry:
             self._counters[Metric.GOOD_REQUESTS][self._pool, service_class],
             self._histograms[Metric.REQUEST_DURATION][self._pool, service_class, model],
         )
+        return made
+
+    def _wait(self, service_class: str, model: str) -> Histogram:
+        made = self._waits[service_class, model] = self._histograms[Metric.QUEUE_WAIT][self._pool, service_class, model]
         return made
 
     def _stream(self, service_class: str, model: str, endpoint: str) -> StreamMeters:
@@ -209,6 +241,9 @@ class Telemetry:
         one = (self._pool,)
         engine_connections = {"idle": held.idle_engine_connections, "active": held.active_engine_connections}
         return {
+            Metric.QUEUE_DEPTH.value: series(
+                ((self._pool, name), (self._queued[name],)) for name in dict.fromkeys((*self._classes, *+self._queued))
+            ),
             Metric.LOOP_LAG.value: series([(one, (*lag.counts, lag.sum))], lag.edges),
             Metric.ACCESS_LOG_DROPPED.value: series([(one, (self.access_log_lost(),))]),
             Metric.RETRIES_WITHHELD.value: series([(one, (self.retries_withheld(),))]),
@@ -248,6 +283,7 @@ def _edges(config: RouterConfig) -> Edges:
         Metric.TBT: tbt,
         Metric.ENDPOINT_TTFT: ttft,
         Metric.ENDPOINT_TBT: tbt,
+        Metric.QUEUE_WAIT: ttft,
         Metric.REQUEST_DURATION: contract.DURATION_BUCKETS,
         Metric.LOOP_LAG: contract.LOOP_LAG_BUCKETS,
     }

@@ -3,21 +3,25 @@
     worker -> decider                                   decider -> worker
     [hello]                                             [hello]            may come late: when it knows the pool
     [running, [[number, uid], ...]]
-    [submit, number, ...the request, [tried uid, ...]]  [place, number, uid, trial] or [reject, number, reason, message]
+    [submit, number, ...the request, [tried uid, ...]]  [queued, number], perhaps, and then one of
+                                                        [place, number, uid, trial, explanation]
+                                                        [reject, number, reason, message, retry after]
+    [cancel, number]
     [first_byte, number]
-    [end, number, reason, status, prompt tokens, output tokens]
+    [end, number, reason, status, prompt tokens, output tokens, TTFT, worst TBT]
     [ping]                                              [pong]
 
-A worker numbers its requests. The answer to a `submit` may come late: a decider may let a request wait. `running` comes
-first on every connection, so that a decider that has just started knows all requests that run, and which numbers they
-will end under. A decider that loses a worker gives back all its places.
+A worker numbers its requests. The answer to a `submit` may come late: a decider may let a request wait. After a `cancel`
+the worker knows the number no more; an answer that was on its way is of no use, and the decider takes a place back. `running`
+comes first on every connection, so that a decider that has just started knows all requests that run, and which numbers they
+will end under. A decider that loses a worker forgets its requests that wait, and gives back all its places.
 """
 
 from collections.abc import Iterable, Set
 from enum import StrEnum
 from typing import Any
 
-from fairlead_router.decisions.types import RequestView, Slo
+from fairlead_router.decisions.types import Quota, RequestView, Slo
 from fairlead_router.workers.link import Message
 
 
@@ -27,8 +31,10 @@ class Say(StrEnum):
     HELLO = "hello"
     RUNNING = "running"
     SUBMIT = "submit"
+    QUEUED = "queued"
     PLACE = "place"
     REJECT = "reject"
+    CANCEL = "cancel"
     FIRST_BYTE = "first_byte"
     END = "end"
     PING = "ping"
@@ -54,6 +60,10 @@ def submission(number: int, request: RequestView, tried: Set[str]) -> Message:
         request.prompt_bytes,
         request.max_output_tokens,
         request.prefix,
+        request.tenant,
+        request.session,
+        request.explained,
+        None if request.quota is None else (request.quota.requests, request.quota.tokens),
         tuple(tried),
     )
 
@@ -61,7 +71,7 @@ def submission(number: int, request: RequestView, tried: Set[str]) -> Message:
 def submitted(message: Message) -> tuple[RequestView, frozenset[str]]:
     """Return the request that a `submission` is about, and what was tried."""
     _, _, request_id, model, service_class, arrived_at, ttft, tbt, streamed, *asked, tried = message
-    prompt_bytes, max_output_tokens, prefix = asked
+    prompt_bytes, max_output_tokens, prefix, tenant, session, explained, quota = asked
     request = RequestView(
         request_id,
         model,
@@ -72,6 +82,10 @@ def submitted(message: Message) -> tuple[RequestView, frozenset[str]]:
         prompt_bytes,
         max_output_tokens=max_output_tokens,
         prefix=tuple(prefix),
+        tenant=tenant,
+        session=session,
+        explained=explained,
+        quota=None if quota is None else Quota(*quota),
     )
     return request, frozenset(tried)
 

@@ -2,23 +2,29 @@
 
     supervisor -> child                                      child -> supervisor
     [config, {...}]                                          [ready]            serves, or decides
-    [endpoints, [[uid, address, state, name], ...],          [report, {...}]    every second, and when asked
+    [endpoints, [[uid, address, state, name,
+                  revision, role], ...],          [report, {...}]    every second, and when asked
                 {uid: slot}, complete]
+    [engines, {uid: [...]}]   what they say of themselves
     [stop]        drain, and end
     [interrupt]   end what still runs
     [report]
+    [decisions, number, request id, notable, last]           [decisions, number, [...]]
 
 Configuration and endpoints come first, and again whenever they change. A link that closes means that the other side has
 died.
 """
 
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Self
 
 from fairlead_router.config import RouterConfig
-from fairlead_router.contract import BreakerState, EndpointState
+from fairlead_router.contract import BreakerState, EndpointState, Role
+from fairlead_router.decisions.engine_report import EngineReport
+from fairlead_router.decisions.journal import Journal, Question
 from fairlead_router.decisions.types import EndpointView
 from fairlead_router.telemetry.snapshot import Snapshot
 from fairlead_router.workers.link import Message
@@ -32,10 +38,12 @@ class Tell(StrEnum):
 
     CONFIG = "config"
     ENDPOINTS = "endpoints"
+    ENGINES = "engines"
     STOP = "stop"
     INTERRUPT = "interrupt"
     READY = "ready"
     REPORT = "report"
+    DECISIONS = "decisions"
 
 
 def config_message(config: RouterConfig) -> Message:
@@ -58,14 +66,17 @@ class Shown:
 
     def message(self) -> Message:
         """Return the message that carries it."""
-        endpoints = [(e.uid, e.address, e.state.value, e.name) for e in self.endpoints]
+        endpoints = [(e.uid, e.address, e.state.value, e.name, e.revision, e.role.value) for e in self.endpoints]
         return (Tell.ENDPOINTS.value, endpoints, dict(self.slots), self.complete)
 
     @classmethod
     def of(cls, message: Message) -> Self:
         """Read the message."""
         _, endpoints, slots, complete = message
-        views = (EndpointView(uid, address, EndpointState(state), name) for uid, address, state, name in endpoints)
+        views = (
+            EndpointView(uid, address, EndpointState(state), name, revision=revision, role=Role(role))
+            for uid, address, state, name, revision, role in endpoints
+        )
         return cls(tuple(views), slots, complete)
 
 
@@ -74,6 +85,7 @@ class Report:
     """How a child is doing. `breakers` has the endpoints whose breaker is not closed, by uid."""
 
     breakers: Mapping[str, BreakerState] = field(default_factory=dict)
+    prediction_errors: Mapping[str, float] = field(default_factory=dict)
     snapshot: Snapshot = field(default_factory=dict)
     decider_connected: bool = True
 
@@ -81,6 +93,7 @@ class Report:
         """Return the message that carries it."""
         body: dict[str, Any] = {
             "breakers": {uid: state.value for uid, state in self.breakers.items()},
+            "predictionErrors": self.prediction_errors,
             "snapshot": self.snapshot,
             "deciderConnected": self.decider_connected,
         }
@@ -92,9 +105,38 @@ class Report:
         body = message[1]
         return cls(
             {uid: BreakerState(state) for uid, state in body["breakers"].items()},
+            body["predictionErrors"],
             body["snapshot"],
             body["deciderConnected"],
         )
+
+
+def reports_message(reports: Mapping[str, EngineReport]) -> Message:
+    """Return the message that carries what engines say of themselves."""
+    told = {
+        uid: (each.running, each.waiting, each.kv_usage, each.kv_tokens, sorted(each.adapters), each.most_adapters)
+        for uid, each in reports.items()
+    }
+    return (Tell.ENGINES.value, told)
+
+
+def reports_in(message: Message) -> Mapping[str, EngineReport]:
+    """Return what engines say of themselves in a message."""
+    return {
+        uid: EngineReport(running, waiting, kv_usage, kv_tokens, frozenset(adapters), most_adapters)
+        for uid, (running, waiting, kv_usage, kv_tokens, adapters, most_adapters) in message[1].items()
+    }
+
+
+def asks_for_decisions(number: int, question: Question) -> Message:
+    """Return the message that asks a child what it has decided."""
+    return (Tell.DECISIONS.value, number, question.request_id, question.notable, question.last)
+
+
+def decisions_told(message: Message, journal: Journal) -> Message:
+    """Return a child's answer to such a message."""
+    _, number, *asked = message
+    return (Tell.DECISIONS.value, number, Question(*asked).answer(journal, time.time() - time.monotonic()))
 
 
 def tripped(endpoints: Iterable[EndpointView]) -> Mapping[str, BreakerState]:

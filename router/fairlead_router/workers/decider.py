@@ -13,11 +13,22 @@ import orjson
 import uvloop
 
 from fairlead_router.config import RouterConfig
+from fairlead_router.decisions.admission import Admission
 from fairlead_router.decisions.decider import Decider
+from fairlead_router.decisions.journal import Journal
 from fairlead_router.decisions.policies import POLICIES
 from fairlead_router.process import leave_to_parent_what_terminals_say, set_up_logging
-from fairlead_router.settings import breaker_settings
-from fairlead_router.workers.control import REPORT_SECONDS, Report, Shown, Tell, config_in, tripped
+from fairlead_router.settings import breaker_settings, canary_of, engine_limits, queue_limits, rules_of
+from fairlead_router.workers.control import (
+    REPORT_SECONDS,
+    Report,
+    Shown,
+    Tell,
+    config_in,
+    decisions_told,
+    reports_in,
+    tripped,
+)
 from fairlead_router.workers.decider_server import DeciderServer
 from fairlead_router.workers.link import Link, Message
 
@@ -37,7 +48,7 @@ class DeciderProcess:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._server: DeciderServer | None = None
-        self._policy = ""
+        self._journal = Journal()
         self._random = Random()  # noqa: S311 - spreads load, guards nothing
         self._over = asyncio.Event()
         self._control = Link(self._receive, self._over.set)
@@ -62,24 +73,39 @@ class DeciderProcess:
             case Tell.ENDPOINTS if self._server is not None:
                 shown = Shown.of(message)
                 self._server.decider.set_endpoints(shown.endpoints)
+                self._server.placing.look_again()
                 self._server.open()
                 self._control.send((Tell.READY.value,))
             case Tell.REPORT:
                 self._report()
+            case Tell.ENGINES if self._server is not None:
+                self._server.decider.note_reports(reports_in(message), self._server.clock())
+                self._server.placing.look_again()
+            case Tell.DECISIONS:
+                self._control.send(decisions_told(message, self._journal))
             case Tell.STOP:
                 self._over.set()
 
     def _follow(self, config: RouterConfig) -> None:
+        rules, limits = rules_of(config), queue_limits(config)
         if self._server is None:
-            self._server = DeciderServer(Decider(POLICIES[config.policy](self._random)), time.monotonic)
-        elif config.policy != self._policy:
-            self._server.decider.set_policy(POLICIES[config.policy](self._random))
-        self._policy = config.policy
+            policy = POLICIES[config.policy](self._random)
+            decider = Decider(policy, admission=Admission(rules, limits), journal=self._journal)
+            self._server = DeciderServer(decider, time.monotonic)
+            self._journal.policy = config.policy
+        elif config.policy != self._journal.policy:
+            self._server.decider.set_policy(POLICIES[config.policy](self._random), config.policy)
         self._server.decider.set_breaker(breaker_settings(config))
+        self._server.decider.set_engine_limits(engine_limits(config))
+        self._server.decider.set_canary(canary_of(config))
+        self._server.decider.set_admission(rules, limits)
+        self._server.placing.look_again()
 
     def _report(self) -> None:
         if self._server is not None:
-            self._control.send(Report(tripped(self._server.decider.endpoints(self._server.clock()))).message())
+            endpoints = self._server.decider.endpoints(self._server.clock())
+            errors = {endpoint.uid: endpoint.prediction_error for endpoint in endpoints}
+            self._control.send(Report(tripped(endpoints), errors).message())
 
     async def _report_for_ever(self) -> None:
         while True:

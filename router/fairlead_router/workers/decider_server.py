@@ -1,4 +1,4 @@
-"""The decider as a process of its own: one ledger and one policy for all workers of a router."""
+"""The decider as a process of its own: one ledger, one policy and one queue for all workers of a router."""
 
 import logging
 import socket
@@ -7,7 +7,8 @@ from typing import Final
 
 from fairlead_router.contract import Reason
 from fairlead_router.decisions.decider import Decider
-from fairlead_router.decisions.types import Placement, RequestView, Ticket, Usage
+from fairlead_router.decisions.types import Decision, Placement, RequestView, Ticket, Usage
+from fairlead_router.local_decider import LocalDecider
 from fairlead_router.workers.asking import Say, submitted
 from fairlead_router.workers.link import Link, Message
 
@@ -23,6 +24,7 @@ class DeciderServer:
     def __init__(self, decider: Decider, clock: Callable[[], float]) -> None:
         self.decider = decider
         self.clock = clock
+        self.placing = LocalDecider(decider, clock)
         self._asking: set[Asking] = set()
         self._knows_the_pool = False
 
@@ -57,13 +59,15 @@ class DeciderServer:
 
 
 class Asking:
-    """One worker's connection, and its requests that hold a place."""
+    """One worker's connection, and its requests that wait or hold a place."""
 
     def __init__(self, server: DeciderServer) -> None:
         self.link = Link(self.receive, self.lost)
         self._server = server
         self._decider = server.decider
+        self._placing = server.placing
         self._clock = server.clock
+        self._waiting: dict[int, RequestView] = {}
         self._tickets: dict[int, Ticket] = {}
 
     def greet(self) -> None:
@@ -76,41 +80,75 @@ class Asking:
             case Say.SUBMIT:
                 self._submit(message)
             case Say.END:
-                _, number, reason, status, *tokens = message
-                self._end(number, _REASONS[reason], status, Usage(*tokens))
+                _, number, reason, status, prompt_tokens, output_tokens, *seen = message
+                self._end(number, _REASONS[reason], status, Usage(prompt_tokens, output_tokens), *seen)
             case Say.FIRST_BYTE:
                 self._first_byte(message[1])
+            case Say.CANCEL:
+                self._cancel(message[1])
             case Say.RUNNING:
                 self._running(message[1])
             case Say.PING:
                 self.link.send((Say.PONG.value,))
 
     def lost(self) -> None:
-        """Give back the places of a worker that is gone."""
+        """Forget what a worker that is gone has waiting, and give back its places."""
         self._server.forget(self)
-        for number in tuple(self._tickets):
-            self._end(number, Reason.CLIENT_DISCONNECTED, 0, None)
+        for number in (*self._waiting, *self._tickets):
+            self._cancel(number)
+
+    def queued(self, number: int, request: RequestView) -> None:
+        """Let the worker know that a request waits."""
+        self._waiting[number] = request
+        self.link.send((Say.QUEUED.value, number))
+
+    def answer(self, number: int, decision: Decision) -> None:
+        """Let the worker know what has been decided of a request."""
+        if isinstance(decision, Placement):
+            ticket = decision.ticket
+            self._tickets[number] = ticket
+            self.link.send((_PLACE, number, ticket.endpoint.uid, ticket.trial, decision.explanation))
+        else:
+            said = decision.reason.value, decision.message, decision.retry_after_seconds
+            self.link.send((Say.REJECT.value, number, *said))
+
+    def decided(self, number: int, decision: Decision) -> None:
+        """Answer a request that has waited."""
+        del self._waiting[number]
+        self.answer(number, decision)
 
     def _submit(self, message: Message) -> None:
         number: int = message[1]
         request, tried = submitted(message)
-        decision = self._decider.submit(request, self._clock(), tried)
-        if isinstance(decision, Placement):
-            ticket = decision.ticket
-            self._tickets[number] = ticket
-            self.link.send((_PLACE, number, ticket.endpoint.uid, ticket.trial))
-        elif decision is not None:
-            self.link.send((Say.REJECT.value, number, decision.reason.value, decision.message))
+        decision = self._placing.submit(request, tried, _Asker(self, number, request))
+        if decision is not None:
+            self.answer(number, decision)
+
+    def _cancel(self, number: int) -> None:
+        request = self._waiting.pop(number, None)
+        if request is None:
+            self._end(number, Reason.CLIENT_DISCONNECTED, 0)
+        else:
+            self._placing.cancel(request)
 
     def _first_byte(self, number: int) -> None:
         ticket = self._tickets.get(number)
         if ticket is not None:
-            self._decider.first_byte(ticket, self._clock())
+            self._placing.first_byte(ticket)
 
-    def _end(self, number: int, reason: Reason, status: int, usage: Usage | None) -> None:
+    def _end(
+        self,
+        number: int,
+        reason: Reason,
+        status: int,
+        usage: Usage | None = None,
+        ttft: float | None = None,
+        worst_tbt: float | None = None,
+    ) -> None:
         ticket = self._tickets.pop(number, None)
         if ticket is not None:  # else on an endpoint that this decider has never known
-            self._decider.end(ticket, reason, self._clock(), status, usage)
+            ticket.ttft, ticket.worst_tbt = ttft, worst_tbt  # only the worker has seen its tokens
+            self._placing.end(ticket, reason, status, usage)
 
     def _running(self, tickets: list[tuple[int, str]]) -> None:
         now = self._clock()
@@ -119,3 +157,20 @@ class Asking:
             ticket = self._decider.place(unknown, uid, now)
             if ticket is not None:
                 self._tickets[number] = ticket
+
+
+class _Asker:
+    """Stands for a request of a worker."""
+
+    __slots__ = ("_asking", "_number", "_request")
+
+    def __init__(self, asking: Asking, number: int, request: RequestView) -> None:
+        self._asking = asking
+        self._number = number
+        self._request = request
+
+    def queued(self) -> None:
+        self._asking.queued(self._number, self._request)
+
+    def decided(self, decision: Decision) -> None:
+        self._asking.decided(self._number, decision)

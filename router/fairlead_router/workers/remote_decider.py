@@ -1,4 +1,4 @@
-"""A worker's decider: it asks the decider process, and decides by itself while there is none to ask.
+"""A worker's decider: it asks the decider process, and decides by itself while there is none to ask, without a queue.
 
 Whoever decides, the worker's own ledger notes every placement and every end. So it can go on alone at any moment, over
 the counts that all workers share, and tell a decider that comes back what runs. What is lost with the decider is only
@@ -16,7 +16,7 @@ from typing import Final
 from fairlead_router.contract import Reason
 from fairlead_router.decisions.decider import Decider
 from fairlead_router.decisions.types import Decision, Outcome, Placement, Rejection, RequestView, Ticket, Usage
-from fairlead_router.placing import Decided
+from fairlead_router.placing import Asker
 from fairlead_router.workers.asking import Say, running, submission
 from fairlead_router.workers.link import Link, Message
 
@@ -30,18 +30,19 @@ _RETRY_SECONDS: Final = (0.02, 0.5)
 
 _END: Final = Say.END.value
 _FIRST_BYTE: Final = Say.FIRST_BYTE.value
+_CANCEL: Final = Say.CANCEL.value
 _REASONS: Final = {reason.value: reason for reason in Reason}
 
 
-class _Waiting:
-    """A request that waits for its place."""
+class _Asked:
+    """A request of which the decider has yet to say where it goes."""
 
-    __slots__ = ("decided", "request", "tried")
+    __slots__ = ("asker", "request", "tried")
 
-    def __init__(self, request: RequestView, tried: Set[str], decided: Decided) -> None:
+    def __init__(self, request: RequestView, tried: Set[str], asker: Asker) -> None:
         self.request = request
         self.tried = tried
-        self.decided = decided
+        self.asker = asker
 
 
 class RemoteDecider:
@@ -56,29 +57,40 @@ class RemoteDecider:
         self._random = random
         self._link: Link | None = None
         self._numbers = 0
-        self._waiting: dict[int, _Waiting] = {}
+        self._asked: dict[int, _Asked] = {}
+        self._numbers_of: dict[int, int] = {}
+        """Of those requests, by their identity."""
         self._open: dict[Ticket, int] = {}
         self._heard_at = 0.0
         self._lost: asyncio.Event = asyncio.Event()
 
     # What the relay calls.
 
-    def submit(self, request: RequestView, tried: Set[str], decided: Decided) -> Decision | None:
+    def submit(self, request: RequestView, tried: Set[str], asker: Asker) -> Decision | None:
         """Ask for a place."""
         link = self._link
         if link is None or not self.connected:
             return self._decide(request, tried)
         self._numbers = number = self._numbers + 1
-        self._waiting[number] = _Waiting(request, tried, decided)
+        self._asked[number] = _Asked(request, tried, asker)
+        self._numbers_of[id(request)] = number
         link.send(submission(number, request, tried))
         return None
 
+    def cancel(self, request: RequestView) -> None:
+        """Ask for a place no more."""
+        number = self._numbers_of.pop(id(request), None)
+        if number is not None:
+            del self._asked[number]
+            if self._link is not None:
+                self._link.send((_CANCEL, number))
+
     def first_byte(self, ticket: Ticket) -> None:
-        """Tell of an answer: at once where it tells whether the endpoint is well."""
+        """Tell of an answer: at once where it tells whether the endpoint is well, or somebody may wait for room."""
         trial = ticket.trial
         self._own.first_byte(ticket, self._clock())
         if self._link is not None:
-            send = self._link.send if trial else self._link.send_with_next
+            send = self._link.send if trial or self._asked else self._link.send_with_next
             send((_FIRST_BYTE, self._open[ticket]))
 
     def end(self, ticket: Ticket, reason: Reason, status: int, usage: Usage | None = None) -> Outcome:
@@ -87,7 +99,9 @@ class RemoteDecider:
         number = self._open.pop(ticket)
         if self.connected and self._link is not None:
             used = usage or Usage(0, outcome.token_chunks)
-            self._link.send_with_next((_END, number, reason.value, status, used.prompt_tokens, used.output_tokens))
+            send = self._link.send if self._asked else self._link.send_with_next
+            seen = outcome.ttft_seconds, outcome.worst_tbt_seconds
+            send((_END, number, reason.value, status, used.prompt_tokens, used.output_tokens, *seen))
         return outcome
 
     # The connection to the decider.
@@ -141,11 +155,15 @@ class RemoteDecider:
         self._heard_at = self._clock()
         match message[0]:
             case Say.PLACE:
-                _, number, uid, trial = message
-                self._placed(number, uid, trial=trial)
+                _, number, uid, trial, explanation = message
+                self._placed(number, uid, explanation, trial=trial)
             case Say.REJECT:
-                _, number, reason, text = message
-                self._waiting.pop(number).decided(Rejection(_REASONS[reason], text))
+                _, number, reason, text, retry_after = message
+                asked = self._answered(number)
+                if asked is not None:
+                    asked.asker.decided(Rejection(_REASONS[reason], text, retry_after))
+            case Say.QUEUED if message[1] in self._asked:
+                self._asked[message[1]].asker.queued()
             case Say.HELLO:
                 self._begin_to_ask()
 
@@ -164,10 +182,11 @@ class RemoteDecider:
         if not self.connected:
             return
         self.connected = False
-        waiting, self._waiting = self._waiting, {}
-        logger.warning("the decider is lost, this worker decides: %s; %d requests waited", why, len(waiting))
-        for each in waiting.values():
-            each.decided(self._decide(each.request, each.tried))
+        asked, self._asked = self._asked, {}
+        self._numbers_of.clear()
+        logger.warning("the decider is lost, this worker decides: %s; %d requests waited", why, len(asked))
+        for each in asked.values():
+            each.asker.decided(self._decide(each.request, each.tried))
 
     # Decisions.
 
@@ -180,20 +199,29 @@ class RemoteDecider:
             self._open[decision.ticket] = self._numbers
         return decision
 
-    def _placed(self, number: int, uid: str, *, trial: bool) -> None:
-        waiting = self._waiting.pop(number)
-        ticket = self._own.place(waiting.request, uid, self._clock())
+    def _answered(self, number: int) -> _Asked | None:
+        """Return what an answer is for; None where it is not wanted any more."""
+        asked = self._asked.pop(number, None)
+        if asked is not None:
+            self._numbers_of.pop(id(asked.request), None)
+        return asked
+
+    def _placed(self, number: int, uid: str, explanation: str, *, trial: bool) -> None:
+        asked = self._answered(number)
+        if asked is None:
+            return
+        ticket = self._own.place(asked.request, uid, self._clock())
         if ticket is None:
-            self._ask_for_another(number, uid, waiting)
+            self._ask_for_another(number, uid, asked)
             return
         ticket.trial = ticket.trial or trial
         self._open[ticket] = number
-        waiting.decided(Placement(ticket))
+        asked.asker.decided(Placement(ticket, explanation=explanation))
 
-    def _ask_for_another(self, number: int, uid: str, waiting: _Waiting) -> None:
+    def _ask_for_another(self, number: int, uid: str, asked: _Asked) -> None:
         """Turn down a place on an endpoint that this worker has not heard of yet, or not any more."""
         if self._link is not None:
-            self._link.send((_END, number, Reason.CLIENT_DISCONNECTED.value, 0, 0, 0))
-        decision = self.submit(waiting.request, waiting.tried | {uid}, waiting.decided)
+            self._link.send((_END, number, Reason.CLIENT_DISCONNECTED.value, 0, 0, 0, None, None))
+        decision = self.submit(asked.request, asked.tried | {uid}, asked.asker)
         if decision is not None:
-            waiting.decided(decision)
+            asked.asker.decided(decision)

@@ -12,16 +12,19 @@ import os
 import socket
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Final
+from operator import itemgetter
+from typing import Any, Final
 
 from fairlead_router.config import RouterConfig
 from fairlead_router.contract import BreakerState
+from fairlead_router.decisions.engine_report import EngineReport
+from fairlead_router.decisions.journal import Question
 from fairlead_router.events import first_of
 from fairlead_router.server import LAST_WORDS_SECONDS
 from fairlead_router.telemetry import Processes
 from fairlead_router.workers import decider, worker
 from fairlead_router.workers.child import Child
-from fairlead_router.workers.control import Report, Tell, config_message
+from fairlead_router.workers.control import Report, Tell, asks_for_decisions, config_message, reports_message
 from fairlead_router.workers.link import Message
 from fairlead_router.workers.shared_counts import SharedCounts
 from fairlead_router.workers.supervised_router import SupervisedRouter
@@ -45,6 +48,22 @@ class Serving:
     log_level: str
 
 
+class _Asking:
+    """A question to several children."""
+
+    def __init__(self, children: int) -> None:
+        self.decisions: list[dict[str, Any]] = []
+        self.answered = asyncio.Event()
+        self._silent = children
+
+    def take(self, decisions: list[dict[str, Any]]) -> None:
+        """Take an answer."""
+        self.decisions += decisions
+        self._silent -= 1
+        if not self._silent:
+            self.answered.set()
+
+
 class Supervisor:
     """Starts the children, and follows their lives; lives in one event loop."""
 
@@ -59,6 +78,8 @@ class Supervisor:
         self._reports: dict[Child, Report] = {}
         self._unheard: set[Child] = set()
         self._heard = asyncio.Event()
+        self._questions = 0
+        self._asking: dict[int, _Asking] = {}
         self._configured = asyncio.Event()  # before, there is nothing to tell children
         self._all_served = False  # at some time; a router that has begun goes on with any worker
         self.failure: str | None = None
@@ -66,8 +87,11 @@ class Supervisor:
         self.router = SupervisedRouter(config, self._counts)
         self.router.changed = self._tell_all
         self.router.breakers = self._breakers
+        self.router.prediction_errors = lambda: self._reports.get(self._decider, Report()).prediction_errors
+        self.router.engines_reported = self._tell_reports
         self.router.telemetry.processes = self._processes
         self.router.telemetry.gather = self._gather
+        self.router.ask_for_decisions = self._decisions
 
     async def run(self, stop: asyncio.Event) -> None:
         """Keep the children running until `stop` is set, and until they have ended then; a `failure` sets it."""
@@ -162,6 +186,11 @@ class Supervisor:
         for child in (self._decider, *self._workers):  # the decider first: it answers the others
             self._tell(child)
 
+    def _tell_reports(self, reports: Mapping[str, EngineReport]) -> None:
+        message = reports_message(reports)
+        for child in (self._decider, *self._workers):
+            child.send(message)
+
     def _receive(self, child: Child, message: Message) -> None:
         match message[0]:
             case Tell.READY:
@@ -172,6 +201,10 @@ class Supervisor:
                 if child is not self._decider:
                     self.router.telemetry.workers.update(self._workers.index(child), report.snapshot)
                 self._note_heard(child)
+            case Tell.DECISIONS:
+                _, number, decisions = message
+                if number in self._asking:
+                    self._asking[number].take(decisions)
 
     # What the admin port says of them.
 
@@ -184,6 +217,20 @@ class Supervisor:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_GATHER_SECONDS):
                     await self._heard.wait()
+
+    async def _decisions(self, question: Question) -> list[dict[str, Any]]:
+        """Ask the decider, and workers that may have decided by themselves."""
+        ready = [child for child in (*self._workers, self._decider) if child.ready]
+        self._questions = number = self._questions + 1
+        asking = self._asking[number] = _Asking(len(ready))
+        for child in ready:
+            child.send(asks_for_decisions(number, question))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_GATHER_SECONDS):
+                await asking.answered.wait()
+        del self._asking[number]
+        newest = sorted(asking.decisions, key=itemgetter("time"), reverse=True)
+        return newest if question.request_id is not None else newest[: question.last]
 
     def _note_heard(self, child: Child) -> None:
         self._unheard.discard(child)

@@ -20,7 +20,16 @@ from fairlead_router.events import first_of
 from fairlead_router.process import leave_to_parent_what_terminals_say, set_up_logging
 from fairlead_router.router import Router
 from fairlead_router.server import bind, serve_data, stop_on_signals
-from fairlead_router.workers.control import REPORT_SECONDS, Report, Shown, Tell, config_in, tripped
+from fairlead_router.workers.control import (
+    REPORT_SECONDS,
+    Report,
+    Shown,
+    Tell,
+    config_in,
+    decisions_told,
+    reports_in,
+    tripped,
+)
 from fairlead_router.workers.link import Link, Message
 from fairlead_router.workers.remote_decider import RemoteDecider
 from fairlead_router.workers.shared_counts import SharedCounts, SharedLedger
@@ -102,6 +111,10 @@ class Worker:
                 self._router.set_endpoints(shown.endpoints, complete=shown.complete)
             case Tell.REPORT if self._router is not None:
                 self._report(self._router)
+            case Tell.ENGINES if self._router is not None:
+                self._router.note_reports(reports_in(message))
+            case Tell.DECISIONS if self._router is not None:
+                self._control.send(decisions_told(message, self._router.journal))
             case Tell.STOP:
                 self._stop.set()
             case Tell.INTERRUPT:
@@ -132,7 +145,8 @@ class Worker:
 
     def _report(self, router: Router) -> None:
         breakers = tripped(router.endpoints())
-        self._control.send(Report(breakers, router.telemetry.snapshot(), self._remote.connected).message())
+        snapshot = router.telemetry.snapshot()
+        self._control.send(Report(breakers, snapshot=snapshot, decider_connected=self._remote.connected).message())
 
     async def _report_for_ever(self, router: Router) -> None:
         while True:

@@ -11,9 +11,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from fairlead_router.config import ServiceClass, check_classes, one_line
-from fairlead_router.decisions.rules import ClassRules, OnUnreachable
 from fairlead_router.decisions.types import Slo
-from fairlead_router.settings import slo_of
+from fairlead_router.settings import class_rules, slo_of
 from fairlead_simulator import specs
 from fairlead_simulator.arrivals import ARRIVALS
 from fairlead_simulator.fleet.scenario import ClassSpec, Stream
@@ -24,18 +23,6 @@ DEFAULT_CLASS = ClassSpec("default", Slo(ttft_seconds=2.0, tbt_seconds=0.1))
 """Of a pool that declares none: without limits every answer would be good."""
 
 
-class RankedClass(ServiceClass):
-    """A class of the declaration, with how it is treated where requests compete."""
-
-    priority: int = Field(default=0, ge=-1000, le=1000)
-    share: float = Field(default=0.0, ge=0.0, le=100.0)
-    on_unreachable: OnUnreachable = OnUnreachable.REJECT
-
-    def spec(self) -> ClassSpec:
-        """Return it in numbers."""
-        return ClassSpec(self.name, slo_of(self), ClassRules(self.priority, self.share / 100, self.on_unreachable))
-
-
 def read_classes(path: Path) -> tuple[ClassSpec, ...]:
     """Read `classes` of a file: of an InferencePool's manifest, of a router's configuration, or alone."""
     document = _document(path)
@@ -44,11 +31,11 @@ def read_classes(path: Path) -> tuple[ClassSpec, ...]:
     if not isinstance(declared, list) or not declared:
         raise ValueError(f"{path}: it declares no classes; write classes: [{{name: default, ttft: 1s, tbt: 200ms}}]")
     try:
-        classes = [RankedClass.model_validate(each) for each in declared]
+        classes = [ServiceClass.model_validate(each) for each in declared]
         check_classes(classes)
     except (ValidationError, ValueError) as error:
         raise ValueError(f"{path}: {one_line(error)}") from error
-    return tuple(each.spec() for each in classes)
+    return tuple(ClassSpec(each.name, slo_of(each), class_rules(each)) for each in classes)
 
 
 class _StreamFile(BaseModel):

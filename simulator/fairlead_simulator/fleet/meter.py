@@ -5,7 +5,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from fairlead_router.contract import Reason
-from fairlead_router.decisions.decider import meets
 from fairlead_router.decisions.types import Outcome
 from fairlead_simulator.fleet.results import ClassFigures, FleetFigures
 from fairlead_simulator.fleet.scenario import Arrival, ClassSpec
@@ -75,10 +74,10 @@ class FleetMeter:
         slo, ttft, worst = counts.slo, outcome.ttft_seconds, outcome.worst_tbt_seconds
         if ttft is not None:
             counts.ttft.append(ttft)
-            counts.met_ttft += meets(slo, ttft, None)
+            counts.met_ttft += slo.met_by(ttft, None)
         if worst is not None:
             counts.worst_tbt.append(worst)
-        counts.met_tbt += meets(slo, None, worst)
+        counts.met_tbt += slo.met_by(None, worst)
         if outcome.good:
             counts.good += 1
             self._good_tokens += tokens

@@ -93,7 +93,7 @@ class Fleet:
             self._decided(arrival, decider, decision, now)
             return
         self._waiting[str(arrival.number)] = arrival, decider
-        due = decider.next_due()
+        due = decider.next_due(now)
         if due is not None:
             self._at(max(now, due), lambda now: self._settle(decider, now))
 

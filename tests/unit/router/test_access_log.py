@@ -28,6 +28,7 @@ RECORD = AccessRecord(
     tenant="acme",
     key="acme-production",
     endpoint="chat-0",
+    queue_seconds=0.0123456,
     ttft_seconds=0.1234567,
     tokens_in=12,
     tokens_out=345,
@@ -61,6 +62,7 @@ def test_a_line_is_one_json_object_of_this_shape():
         "key": "acme-production",
         "endpoint": "chat-0",
         "seconds": 1.234568,
+        "queue_seconds": 0.012346,
         "ttft_seconds": 0.123457,
         "tokens_in": 12,
         "tokens_out": 345,
@@ -74,7 +76,8 @@ def test_a_line_is_one_json_object_of_this_shape():
 def test_what_is_not_known_of_a_request_is_null_and_its_field_is_there():
     said, refused = json.loads(RECORD.line()), json.loads(REFUSED.line())
     assert refused.keys() == said.keys()
-    unknown = {"class", "model", "tenant", "key", "endpoint", "ttft_seconds", "tokens_in", "tokens_out", "trace_id"}
+    unknown = {"class", "model", "tenant", "key", "endpoint", "queue_seconds", "ttft_seconds"}
+    unknown |= {"tokens_in", "tokens_out", "trace_id"}
     assert {field for field, value in refused.items() if value is None} == unknown
 
 

@@ -84,6 +84,31 @@ async def test_identity_headers_reach_the_engine_only_from_a_trusted_key(secured
     assert (trusted["x-fairlead-tenant"], trusted["x-llm-d-inference-objective"]) == ("t", "vip")
 
 
+async def test_an_objective_of_a_gateway_is_the_class_of_that_name(secured):
+    classes = (ServiceClass(name="interactive", default=True), ServiceClass(name="batch"))
+    running, _ = await secured(entry("a", KEY), entry("gw", OTHER, trusted="true"), classes=classes)
+    for key, objective in ((KEY, "batch"), (OTHER, "batch"), (OTHER, "unheard-of")):
+        await running.asked(headers=bearer(key, x_llm_d_inference_objective=objective))
+    assert running.ended("completed", class_="batch") == 1, "of a key that is not trusted nothing is believed"
+    assert running.ended("completed", class_="interactive") == 2
+    await running.asked(headers=bearer(OTHER, x_slo_class="interactive", x_llm_d_inference_objective="batch"))
+    assert running.ended("completed", class_="interactive") == 3, "our own header comes first"
+
+
+async def test_a_tenant_is_held_to_its_quota_of_a_class(secured):
+    classes = (ServiceClass(name="interactive", default=True), ServiceClass(name="batch"))
+    quota = "{batch: {requestsPerMinute: 2}}"
+    running, scripted = await secured(entry("a", KEY, quotas=quota), entry("b", OTHER), classes=classes)
+    answers = [await running.asked(headers=bearer(KEY, x_slo_class="batch")) for _ in range(3)]
+    assert [(status, answered["x-fairlead-reason"]) for status, _, answered in answers] == [
+        (200, "placed"), (200, "placed"), (429, "quota_exceeded"),
+    ]  # fmt: skip
+    assert 25 <= int(answers[2][2]["retry-after"]) <= 30
+    assert (await running.asked(headers=bearer(KEY)))[0] == 200, "of another class it may have more"
+    assert (await running.asked(headers=bearer(OTHER, x_slo_class="batch")))[0] == 200, "and so may others of this one"
+    assert len(scripted.requests) == 4
+
+
 async def test_a_key_is_held_to_its_classes_and_models(secured):
     classes = (ServiceClass(name="interactive", default=True), ServiceClass(name="batch"))
     running, scripted = await secured(entry("a", KEY, classes="[batch]", models="[small]"), classes=classes)

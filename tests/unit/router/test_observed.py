@@ -1,5 +1,6 @@
 """What a request through the router leaves behind in metrics, access log and traces - and what it does not."""
 
+import asyncio
 import contextlib
 import json
 import logging
@@ -13,6 +14,9 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from fairlead_router import config
 from fairlead_router.access_log import AccessLog
 from fairlead_router.config import RouterConfig
+from fairlead_router.contract import EndpointState
+from fairlead_router.decisions.pace import EngineLimits
+from fairlead_router.decisions.types import EndpointView
 from fairlead_router.identity.gate import Gate
 from fairlead_router.identity.keys import KeyRing, hash_of
 from fairlead_router.line_writer import LineWriter
@@ -110,6 +114,7 @@ async def test_a_stream_has_a_line_that_says_who_asked_for_what_where_it_went_an
         "tenant": "acme",
         "key": "acme-production",
         "endpoint": serving.address,
+        "queue_seconds": None,
         "tokens_in": 12,
         "tokens_out": 2,
         "bytes_in": len(json.dumps(BODY)),
@@ -117,6 +122,33 @@ async def test_a_stream_has_a_line_that_says_who_asked_for_what_where_it_went_an
         "retries": 0,
         "trace_id": None,
     }
+
+
+async def test_a_request_that_had_to_wait_says_so_and_for_how_long(router, engine, kit, lines, traced):
+    ends = asyncio.Event()
+
+    async def script(connection):
+        await connection.send(kit.STREAM_HEAD + kit.chunk(kit.token("a")))
+        await ends.wait()
+        await connection.send(kit.chunk(kit.DONE) + kit.LAST_CHUNK)
+
+    serving = await engine(script)
+    running = await router()
+    limits = EngineLimits(max_num_seqs=1)
+    running.router.set_endpoints([EndpointView("a", serving.address, EndpointState.READY, "a", limits=limits)])
+    lines.use_by(running)
+    traced.use_by(running)
+    first = asyncio.create_task(running.asked(body=BODY))
+    await kit.until(lambda: running.in_flight == 1, "the first runs")
+    second = asyncio.create_task(running.asked(body=BODY))
+    await kit.until(lambda: running.sample("fairlead_router_queue_depth", class_="default") == 1, "the second waits")
+    ends.set()
+    await asyncio.gather(first, second)
+    at_once, waited = await lines.wait_for(2)
+    assert at_once["queue_seconds"] is None
+    assert 0 < waited["queue_seconds"] <= waited["ttft_seconds"]
+    events = [[event.name for event in span.events] for span in traced.spans]
+    assert events == [["placed", "first_token"], ["queued", "placed", "first_token"]]
 
 
 @pytest.mark.parametrize(

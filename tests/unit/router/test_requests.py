@@ -453,6 +453,10 @@ async def test_the_admin_port_lists_endpoints_and_metrics_and_readiness(engine, 
                 "inFlight": 0,
                 "queued": 0,
                 "breaker": "closed",
+                "telemetry": "none",
+                "kvUsage": None,
+                "kvTokens": None,
+                "predictionError": 0.0,
             }
         ]
     async with running.session.get(running.admin_url + "/metrics") as answer:

@@ -43,6 +43,7 @@ events = st.lists(
         st.tuples(st.just("ended"), classes, seconds, st.booleans()),
         st.tuples(st.just("first"), classes, engines, seconds),
         st.tuples(st.just("gap"), classes, engines, seconds, st.integers(1, 5)),
+        st.tuples(st.just("placed"), classes, seconds),
         st.tuples(st.just("lag"), seconds),
     ),
     max_size=40,
@@ -58,6 +59,9 @@ def happen(to, event):
     elif what in {"first", "gap"}:
         service_class, engine, *observed = how
         getattr(to.stream(REQUEST._replace(service_class=service_class), engine), what)(*observed)
+    elif what == "placed":
+        service_class, waited = how
+        to.placed(REQUEST._replace(service_class=service_class), waited)
     elif what == "lag":
         to.loop_lag.observe(*how)
     else:

@@ -84,6 +84,29 @@ def test_the_streams_of_an_endpoint_are_counted_whatever_their_class_until_it_is
     assert made.registry.get_sample_value("fairlead_router_endpoint_ttft_seconds_count", labels) == 1
 
 
+def test_the_wait_for_room_is_told_with_the_limits_of_the_classes_as_edges():
+    made = telemetry()
+    for waited in (0.0, 0.0, 0.42, 0.43):
+        made.placed(REQUEST, waited)
+    labels = {"pool": "p", "class": "a", "model": "m"}
+    value = made.registry.get_sample_value
+    assert value("fairlead_router_queue_wait_seconds_count", labels) == 4
+    assert value("fairlead_router_queue_wait_seconds_sum", labels) == pytest.approx(0.85)
+    assert value("fairlead_router_queue_wait_seconds_bucket", {**labels, "le": "0.01"}) == 2
+    assert value("fairlead_router_queue_wait_seconds_bucket", {**labels, "le": "0.42"}) == 3
+
+
+def test_the_depth_of_the_queue_is_told_of_every_declared_class_and_of_others_that_still_wait():
+    made = telemetry()
+    made.queued("a")
+    made.queued("gone")
+    value = made.registry.get_sample_value
+    found = {name: value("fairlead_router_queue_depth", {"pool": "p", "class": name}) for name in ("a", "b", "gone")}
+    assert found == {"a": 1, "b": 0, "gone": 1}
+    made.unqueued("gone")
+    assert value("fairlead_router_queue_depth", {"pool": "p", "class": "gone"}) is None
+
+
 def test_other_limits_start_the_histograms_anew_and_leave_the_counters():
     made = telemetry()
     made.ended(REQUEST, OUTCOME, None, known_model=True)

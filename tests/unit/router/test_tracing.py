@@ -53,6 +53,9 @@ class Traced:
         return span
 
 
+HOW = {"fairlead.decision": "policy=rad"}
+
+
 @pytest.fixture
 def traced():
     made = Traced()
@@ -62,7 +65,7 @@ def traced():
 
 def test_a_request_is_one_server_span_in_the_words_of_the_conventions(traced):
     trace = traced.begin()
-    trace.placed(ENGINE)
+    trace.placed(ENGINE, "policy=rad")
     trace.first_token()
     trace.end(Reason.COMPLETED, 200, OUTCOME, Usage(12, 345))
     assert traced.span.name == "chat mistral-7b"
@@ -100,15 +103,15 @@ def test_the_span_begins_when_the_request_arrived(traced):
 
 def test_a_retry_is_an_event_with_its_reason_and_the_last_engine_is_the_span_s(traced):
     trace = traced.begin()
-    trace.placed(ENGINE)
+    trace.placed(ENGINE, "policy=rad")
     trace.retried(RetryReason.CONNECT_FAILED)
-    trace.placed(OTHER)
+    trace.placed(OTHER, "policy=rad")
     trace.end(Reason.COMPLETED, 200, OUTCOME, None)
     events = [(event.name, dict(event.attributes)) for event in traced.span.events]
     assert events == [
-        ("placed", {"fairlead.endpoint": "chat-0", "server.address": "10.0.0.1", "server.port": 8000}),
+        ("placed", {"fairlead.endpoint": "chat-0", "server.address": "10.0.0.1", "server.port": 8000, **HOW}),
         ("retry", {"fairlead.reason": "connect_failed"}),
-        ("placed", {"fairlead.endpoint": "chat-1", "server.address": "fd00::2", "server.port": 8001}),
+        ("placed", {"fairlead.endpoint": "chat-1", "server.address": "fd00::2", "server.port": 8001, **HOW}),
     ]
     assert traced.span.attributes["fairlead.endpoint"] == "chat-1"
 
@@ -142,7 +145,7 @@ def test_a_request_without_a_usable_parent_begins_a_trace_of_its_own(traced, hea
 def test_the_caller_s_decision_to_record_is_followed_whatever_our_share_is(header, recorded, share):
     traced = Traced(ParentBased(TraceIdRatioBased(share)))
     trace = traced.begin(header)
-    trace.placed(ENGINE)
+    trace.placed(ENGINE, "policy=rad")
     told = dict(trace.headers_out())[b"traceparent"]
     trace.end(Reason.COMPLETED, 200, OUTCOME, None)
     assert len(traced.spans) == recorded
@@ -195,7 +198,7 @@ def test_without_tracing_a_request_s_headers_go_to_the_engine_as_they_came():
     assert isinstance(tracer, NoTracer)
     assert not tracer.replaces
     trace = tracer.begin([SAMPLED], "POST", PATH, REQUEST, 0.0)
-    trace.placed(ENGINE)
+    trace.placed(ENGINE, "policy=rad")
     trace.retried(RetryReason.CONNECT_FAILED)
     trace.first_token()
     trace.end(Reason.COMPLETED, 200, OUTCOME, None)

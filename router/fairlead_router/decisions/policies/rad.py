@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from fairlead_router.decisions.adapters import adapter_seconds
 from fairlead_router.decisions.types import Candidate, Demand
 
 
@@ -21,4 +22,6 @@ def _cost_seconds(demand: Demand, endpoint: Candidate) -> float:
     tokens = demand.tokens_to_compute(endpoint.uid)
     first = pace.prefill_seconds(load.prefill_tokens + tokens, decodes, endpoint.limits.batch_tokens)
     slower = pace.token_seconds * decodes
+    if demand.adapted:
+        first += adapter_seconds(demand, endpoint)
     return first + demand.output_tokens * (pace.batch_seconds(decodes + 1) + slower) + tokens * slower

@@ -38,6 +38,7 @@ class Pool:
         self.now = 0.0
         self.running = {}
         self.ended = []
+        self.last: RequestView | None = None
         self._number = 0
 
     def submit(self, service_class="batch", tokens=100, *, slo=None):
@@ -45,8 +46,14 @@ class Pool:
         name = str(self._number)
         slo = slo or SLOS[service_class]
         request = RequestView(name, "m", service_class, self.now, slo, streamed=True, prompt_tokens=tokens)
+        self.last = request
         decision = self.decider.submit(request, self.now)
         self._note(request, decision)
+        return decision
+
+    def submit_again(self, ticket):
+        decision = self.decider.submit(ticket.request, self.now, {ticket.endpoint.uid})
+        self._note(ticket.request, decision)
         return decision
 
     def fill(self) -> None:
@@ -81,7 +88,7 @@ def test_a_request_waits_where_there_is_none_and_runs_when_there_is():
     pool.now = 0.1
     (request, decision), *_ = pool.end_one()
     assert isinstance(decision, Placement)
-    assert request.request_id not in pool.decider._admission.queue._entries
+    assert not pool.decider.cancel(request)
 
 
 def test_what_waits_is_served_before_what_comes():
@@ -93,8 +100,16 @@ def test_what_waits_is_served_before_what_comes():
     assert pool.submit() is None
 
 
+def teach(pool: Pool, base: float = 0.02, token: float = 0.0001) -> None:
+    """Let the pace of the endpoints be learnt."""
+    for account in pool.decider._accounts.values():
+        for tokens in range(10, 1010, 100):
+            account.pace.observe(tokens, base + token * tokens, 64)
+
+
 def test_a_class_whose_limit_cannot_be_met_is_refused_at_once_and_told_when_to_come_back():
     pool = Pool()
+    teach(pool)
     pool.fill()
     for _ in range(200):
         pool.submit("strict", 400)
@@ -102,6 +117,15 @@ def test_a_class_whose_limit_cannot_be_met_is_refused_at_once_and_told_when_to_c
     assert isinstance(refusal, Rejection)
     assert refusal.reason is Reason.SLO_UNREACHABLE
     assert 1 <= refusal.retry_after_seconds <= MOST_RETRY_AFTER_SECONDS
+
+
+def test_nobody_is_refused_for_a_pace_that_was_not_learnt():
+    pool = Pool()
+    pool.fill()
+    for _ in range(200):
+        assert pool.submit("strict", 400) is None
+    pool.now = 0.51
+    assert {decision.reason for _, decision in pool.settle()} == {Reason.SLO_UNREACHABLE}
 
 
 def test_a_class_that_queues_waits_behind_those_that_are_not_late():
@@ -140,9 +164,114 @@ def test_a_full_queue_refuses():
 def test_a_request_that_is_not_wanted_any_more_leaves_the_queue():
     pool = Pool()
     pool.fill()
-    assert pool.decider.cancel(str(pool._number))
-    assert not pool.decider.cancel(str(pool._number))
+    assert pool.decider.cancel(pool.last)
+    assert not pool.decider.cancel(pool.last)
     assert pool.end_one() == []
+
+
+def test_two_requests_of_one_name_are_two():
+    pool = Pool()
+    pool.fill()
+    first = pool.last
+    same = first._replace(prompt_bytes=first.prompt_bytes)
+    assert pool.decider.submit(same, 0.0) is None
+    assert pool.decider.cancel(first)
+    assert pool.decider.cancel(same)
+
+
+def test_at_most_so_many_are_settled_at_a_time_and_none_is_lost():
+    pool = Pool()
+    pool.fill()
+    for _ in range(3):
+        pool.submit()
+    pool.decider.set_endpoints([endpoint("a"), endpoint("b")])
+    settled = [pool.decider.settle(0.0, most=2) for _ in range(3)]
+    assert [len(each) for each in settled] == [2, 2, 0]
+
+
+def test_at_most_so_many_are_refused_at_a_time():
+    pool = Pool(queue=QueueLimits(wait_seconds=5.0))
+    pool.fill()
+    pool.submit()
+    pool.submit()
+    pool.now = 6.0
+    assert [len(pool.decider.settle(6.0, most=2)) for _ in range(3)] == [2, 1, 0]
+
+
+def test_other_rules_are_followed_by_those_that_wait():
+    pool = Pool()
+    pool.fill()
+    assert pool.submit("strict") is None
+    pool.decider.set_admission({"strict": ClassRules(on_unreachable=OnUnreachable.QUEUE)}, QueueLimits())
+    pool.now = 0.6
+    assert pool.settle() == []
+    assert {request.service_class for request, _ in pool.end_one()} == {"batch"}  # it is late, and goes behind
+
+
+def test_an_endpoint_that_refuses_does_not_draw_what_waits():
+    pool = Pool(endpoint("a"), endpoint("b"))
+    pool.fill()
+    (name, refused), *_ = [each for each in pool.running.items() if each[1].endpoint.uid == "a"]
+    del pool.running[name]
+    pool.decider.end(refused, Reason.ENGINE_UNREACHABLE, 0.0)
+    assert pool.settle() == []
+
+
+def test_one_that_waits_tries_an_endpoint_when_its_breaker_lets_it():
+    pool = Pool(endpoint("a"), endpoint("b"))
+    pool.fill()
+    for name, ticket in list(pool.running.items()):
+        if ticket.endpoint.uid == "a":
+            del pool.running[name]
+            pool.decider.end(ticket, Reason.ENGINE_UNREACHABLE, 0.0)
+    pool.decider.set_admission(RULES, QueueLimits(wait_seconds=100.0))
+    assert pool.settle() == []
+    while pool.decider.next_due(pool.now) < 5.0:
+        pool.now = pool.decider.next_due(pool.now)
+        pool.settle()
+    assert pool.decider.next_due(pool.now) == 5.0
+    pool.now = 5.0
+    ((_, decision),) = pool.settle()
+    assert decision.ticket.endpoint.uid == "a"
+    assert decision.ticket.trial
+
+
+def tried_everywhere_but(pool: Pool, uid: str) -> RequestView:
+    """A request that has failed elsewhere, and waits."""
+    request = RequestView("back", "m", "batch", pool.now, SLOS["batch"], True, prompt_tokens=100)
+    assert pool.decider.submit(request, pool.now, {"a", "b"} - {uid}) is None
+    return request
+
+
+def test_a_request_that_may_not_go_back_holds_up_none_that_comes():
+    pool = Pool(endpoint("a"), endpoint("b"))
+    pool.fill()
+    pool.decider.cancel(pool.last)
+    tried_everywhere_but(pool, "b")
+    (name, ticket), *_ = [each for each in pool.running.items() if each[1].endpoint.uid == "a"]
+    del pool.running[name]
+    pool.decider.end(ticket, Reason.COMPLETED, 0.0, 200)
+    assert pool.settle() == []
+    assert pool.submit().ticket.endpoint.uid == "a"
+
+
+def test_a_request_that_has_nowhere_left_to_go_is_told_so():
+    pool = Pool(endpoint("a"), endpoint("b"))
+    pool.fill()
+    request = tried_everywhere_but(pool, "b")
+    pool.decider.set_endpoints([endpoint("a")])
+    ((refused, refusal),) = pool.settle()
+    assert refused is request
+    assert refusal.reason is Reason.NO_ENDPOINT
+
+
+def test_one_that_waited_until_no_endpoint_was_left_is_told_so():
+    pool = Pool()
+    pool.fill()
+    pool.decider.set_endpoints([])
+    pool.now = 100.0
+    ((_, refusal),) = pool.settle()
+    assert refusal.reason is Reason.NO_ENDPOINT
 
 
 def test_without_endpoints_nobody_waits():
@@ -173,6 +302,7 @@ def test_an_endpoint_has_room_until_its_resources_are_taken(limits, before, room
 def test_a_strict_stream_keeps_prompts_away_that_would_slow_it_down():
     limits = EngineLimits(64, 4096, None)
     pool = Pool(endpoint("a", limits))
+    teach(pool)
     pool.submit("strict", 10)
     pool.decider.first_byte(next(iter(pool.running.values())), 0.1)
     pool.now = 0.1
@@ -180,18 +310,57 @@ def test_a_strict_stream_keeps_prompts_away_that_would_slow_it_down():
     assert isinstance(pool.submit("strict", 10), Placement)
 
 
+def test_before_a_pace_is_learnt_nothing_is_kept_away_for_it():
+    pool = Pool(endpoint("a", EngineLimits(64, 4096, None)))
+    pool.submit("strict", 10)
+    assert isinstance(pool.submit("batch", 3000), Placement)
+
+
+def test_a_limit_that_every_batch_breaks_keeps_nothing_away():
+    pool = Pool(endpoint("a", EngineLimits(64, 4096, None)))
+    teach(pool, base=0.2)
+    pool.submit("strict", 10)
+    assert isinstance(pool.submit("batch", 3000), Placement)
+
+
+def test_an_engine_of_unknown_limits_takes_what_its_next_batch_may_hold_and_the_rest_when_that_is_computed():
+    pool = Pool(EndpointView("a", "a:1", EndpointState.READY, "a"))
+    before = 0
+    while isinstance(pool.submit(tokens=500), Placement):
+        before += 1
+    assert before == 5  # the last fills what is usual, 2048 tokens
+    for ticket in tuple(pool.running.values()):
+        pool.decider.first_byte(ticket, 0.0)
+    assert len(pool.settle()) == 1
+    assert isinstance(pool.submit(tokens=500), Placement)
+
+
 class AnyOrder(RuleBasedStateMachine):
-    """Any sequence of arrivals, first tokens, ends, endpoints and time."""
+    """Any sequence of arrivals, first tokens, ends, hang-ups, endpoints, rules and time."""
 
     def __init__(self) -> None:
         super().__init__()
         self.pool = Pool(endpoint("a"), endpoint("b"))
-        self.submitted = 0
+        self.submitted = self.left = 0
+        self.waiting: list[RequestView] = []
 
     @rule(service_class=st.sampled_from(sorted(RULES)), tokens=st.integers(1, 3000))
     def arrive(self, service_class, tokens):
         self.submitted += 1
-        self.pool.submit(service_class, tokens)
+        if self.pool.submit(service_class, tokens) is None:
+            self.waiting.append(self.pool.last)
+
+    @rule(which=st.integers(0, 9))
+    def hang_up(self, which):
+        if self.waiting:
+            self.left += self.pool.decider.cancel(self.waiting.pop(which % len(self.waiting)))
+            self.pool.settle()
+
+    @rule(known=st.sets(st.sampled_from(sorted(RULES))), requests=st.integers(0, 9), seconds=st.floats(0.1, 90))
+    def other_rules(self, known, requests, seconds):
+        rules = {name: RULES[name] for name in known}
+        self.pool.decider.set_admission(rules, QueueLimits(requests, 1 << 30, seconds))
+        self.pool.settle()
 
     @rule(which=st.integers(0, 9))
     def first_token(self, which):
@@ -206,6 +375,18 @@ class AnyOrder(RuleBasedStateMachine):
         if names:
             ticket = self.pool.running.pop(names[which % len(names)])
             self.pool.decider.end(ticket, reason, self.pool.now, 200)
+            self.left += 1
+            self.pool.settle()
+
+    @rule(which=st.integers(0, 9))
+    def fail(self, which):
+        """An engine refuses; the request goes elsewhere."""
+        names = list(self.pool.running)
+        if names:
+            ticket = self.pool.running.pop(names[which % len(names)])
+            self.pool.decider.end(ticket, Reason.ENGINE_UNREACHABLE, self.pool.now)
+            if self.pool.submit_again(ticket) is None:
+                self.waiting.append(ticket.request)
             self.pool.settle()
 
     @rule(up=st.sets(st.sampled_from("ab")))
@@ -223,7 +404,7 @@ class AnyOrder(RuleBasedStateMachine):
         waiting = len(self.pool.decider._admission.queue)
         known = {name for name, _ in self.pool.ended}
         assert len(known) == len(self.pool.ended)
-        assert waiting + len(self.pool.running) + len(self.pool.ended) <= self.submitted
+        assert waiting + len(self.pool.running) + len(self.pool.ended) + self.left == self.submitted
 
     @invariant()
     def the_ledger_is_never_negative_and_zero_when_idle(self):
@@ -237,10 +418,12 @@ class AnyOrder(RuleBasedStateMachine):
 
     @invariant()
     def work_is_conserved(self):
-        """Nothing waits at the head that a ready endpoint has room for."""
-        decider = self.pool.decider
-        for entry, owed in decider._admission.queue.heads(self.pool.now):
-            assert not any(has_room(account, entry.demand, owed=owed) for account in decider._ready)
+        """Nothing waits at the head that a ready endpoint has room for, one that works if there is any."""
+        decider, now = self.pool.decider, self.pool.now
+        working = [account for account in decider._ready if account.breaker.advises(now)] or decider._ready
+        for entry, owed in decider._admission.queue.heads(now):
+            able = [account for account in working if account.uid not in entry.tried]
+            assert not any(has_room(account, entry.demand, owed=owed) for account in able)
 
 
 TestAnyOrder = AnyOrder.TestCase
@@ -252,6 +435,7 @@ TestAnyOrder.settings = settings(max_examples=100, stateful_step_count=40, deadl
 def test_more_that_waits_never_turns_a_refusal_into_an_admission(more, tokens):
     def decision(waiting: int) -> str:
         pool = Pool()
+        teach(pool)
         pool.fill()
         for _ in range(waiting):
             pool.submit("strict", 300)
@@ -334,6 +518,6 @@ class TestPromptsThatAreCached:
         pool.decider.end(ticket, Reason.COMPLETED, 0.1, 200)
         pool.now = 0.1
         assert pool.settle() == []  # there is no room for the strict one, and nobody goes before it
-        pool.decider.cancel(str(pool._number))
+        pool.decider.cancel(pool.last)
         (request, _), *_ = pool.settle()
         assert request.request_id == "again"

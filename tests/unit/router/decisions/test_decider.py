@@ -11,7 +11,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 
 from fairlead_router.contract import BreakerState, EndpointState, Reason
 from fairlead_router.decisions.breaker import BreakerSettings
-from fairlead_router.decisions.decider import Decider, meets
+from fairlead_router.decisions.decider import Decider
 from fairlead_router.decisions.policies import POLICIES
 from fairlead_router.decisions.types import EndpointView, Placement, Rejection, RequestView, Slo, TicketError
 
@@ -188,7 +188,7 @@ def test_then_one_request_tries_it_and_the_first_byte_of_its_answer_brings_all_o
 
 def test_an_endpoint_that_answers_with_server_errors_is_avoided_after_enough_of_them():
     made = decider(endpoint("a"), endpoint("b"))
-    made.set_policy(POLICIES["round-robin"](Random(0)))
+    made.set_policy(POLICIES["round-robin"](Random(0)), "round-robin")
     for _ in range(4):
         ticket = placed(made)
         made.end(ticket, Reason.ENGINE_ERROR, 1.0, 500 if ticket.endpoint.uid == "a" else 400)
@@ -258,7 +258,7 @@ def test_an_endpoint_that_is_gone_stays_while_another_process_has_requests_there
 def test_a_policy_can_be_changed_while_requests_run():
     made = decider(endpoint("a"), endpoint("b"))
     ticket = placed(made)
-    made.set_policy(POLICIES["round-robin"](Random(0)))
+    made.set_policy(POLICIES["round-robin"](Random(0)), "round-robin")
     assert {placed(made).endpoint.uid for _ in range(2)} == {"a", "b"}
     made.end(ticket, Reason.COMPLETED, 1.0)
     assert sum(view.in_flight for view in made.endpoints(1.0)) == 2
@@ -289,7 +289,7 @@ def test_times_are_measured_from_the_arrival_of_the_request():
     ],
 )
 def test_a_completed_request_is_good_if_it_met_every_limit(slo, ttft, tbt, good):
-    assert meets(slo, ttft, tbt) is good
+    assert slo.met_by(ttft, tbt) is good
 
 
 @pytest.mark.parametrize("reason", set(Reason) - {Reason.COMPLETED})

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from fairlead_router.decisions.demand import BYTES_PER_TOKEN, Demands
 from fairlead_router.decisions.output_lengths import OutputLengths
 from fairlead_router.decisions.prefix_index import PrefixIndex
+from fairlead_router.decisions.sessions import Sessions
 from fairlead_router.decisions.types import RequestView, Usage
 
 
@@ -18,7 +19,7 @@ def test_tokens_of_a_prompt_are_estimated_from_its_bytes_until_usage_says_better
     demands = Demands()
     assert demands.of(request()).prompt_tokens == 4000 / BYTES_PER_TOKEN + 1
     for _ in range(200):
-        demands.learn(request(), Usage(2000, 10))
+        demands.learn(request(), Usage(2000, 10), "a")
     assert demands.of(request()).prompt_tokens == pytest.approx(2000, rel=0.01)
     assert demands.of(request(model="other")).prompt_tokens == 4000 / BYTES_PER_TOKEN + 1
 
@@ -30,8 +31,8 @@ def test_tokens_that_somebody_has_counted_are_not_estimated():
 def test_answers_are_as_long_as_those_of_the_class_and_model_were():
     demands = Demands()
     for _ in range(500):
-        demands.learn(request(service_class="chat"), Usage(0, 900))
-        demands.learn(request(service_class="code"), Usage(0, 30))
+        demands.learn(request(service_class="chat"), Usage(0, 900), "a")
+        demands.learn(request(service_class="code"), Usage(0, 30), "a")
     assert demands.of(request(service_class="chat")).output_tokens == pytest.approx(900, rel=0.05)
     assert demands.of(request(service_class="code")).output_tokens == pytest.approx(30, rel=0.3)
 
@@ -43,9 +44,48 @@ def test_an_answer_is_not_longer_than_the_request_allows():
 def test_names_that_clients_invent_do_not_fill_the_memory():
     demands = Demands()
     for number in range(3000):
-        demands.learn(request(model=str(number)), Usage(10, 10))
+        demands.learn(request(model=str(number)), Usage(10, 10), "a")
     assert len(demands._bytes_per_token) <= 1000
     assert len(demands._output_tokens) <= 1000
+
+
+def test_a_conversation_has_its_last_exchange_cached_where_that_was():
+    demands = Demands()
+    demands.learn(request(session=7), Usage(800, 100), "a")
+    assert demands.of(request(session=7)).cached == {"a": 900}
+    assert demands.of(request(session=8)).cached == {}
+
+
+def test_a_conversation_that_has_moved_is_where_it_is_now():
+    demands = Demands()
+    demands.learn(request(session=7), Usage(800, 100), "a")
+    demands.placed(demands.of(request(session=7, prompt_tokens=950)), "b")
+    assert demands.of(request(session=7, prompt_tokens=2000)).cached == {"b": 950}
+
+
+def test_no_more_is_cached_than_all_but_the_last_token_of_a_prompt():
+    demands = Demands()
+    demands.learn(request(session=7), Usage(8000, 100), "a")
+    assert demands.of(request(session=7, prompt_tokens=50)).cached == {"a": 49}
+
+
+def test_what_the_blocks_of_a_prompt_tell_counts_where_it_is_more():
+    demands = Demands()
+    demands.placed(demands.of(request(session=7, prompt_tokens=10)), "a")
+    again = request(session=7, prompt_tokens=500, prefix=(1, 2), prefix_block_tokens=64)
+    demands.placed(demands.of(again), "a")
+    demands.placed(demands.of(request(session=7, prompt_tokens=10)), "a")
+    assert demands.of(again).cached == {"a": 128}
+
+
+def test_conversations_of_long_ago_do_not_fill_the_memory():
+    sessions = Sessions(most=10)
+    for number in range(100):
+        sessions.note(number, "a", 5)
+    sessions.note(90, "a", 5)
+    sessions.note(100, "a", 5)
+    known = [number for number in range(101) if sessions.cached_tokens(number, 10, {})]
+    assert known == [90, *range(92, 101)], "the ten of late; 91 was the one that nobody had come back to for longest"
 
 
 @given(st.lists(st.integers(1, 100_000), min_size=1, max_size=300))

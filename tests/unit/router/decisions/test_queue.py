@@ -3,7 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairlead_router.decisions.queue import Queue, Waiting
+from fairlead_router.decisions.class_queue import Waiting
+from fairlead_router.decisions.queue import Queue
 from fairlead_router.decisions.rules import ClassRules, QueueLimits
 from fairlead_router.decisions.types import Demand, RequestView, Slo
 
@@ -18,12 +19,14 @@ class Clients:
         self.queue = Queue(rules, limits)
         self._number = 0
 
-    def wait(self, name="", service_class="low", *, at=0.0, tokens=100, tenant="", ttft=4.0, size=10) -> Waiting:
+    def wait(
+        self, name="", service_class="low", *, at=0.0, tokens=100, tenant="", ttft=4.0, size=10, cached=None, tried=""
+    ) -> Waiting:
         self._number += 1
         request = RequestView(
             name or str(self._number), "m", service_class, at, Slo(ttft, None), True, size, tokens, tenant=tenant
         )
-        entry = Waiting(Demand(request, tokens, 100, {}), frozenset(), at, at + ttft)
+        entry = Waiting(Demand(request, tokens, 100, cached or {}), frozenset(tried), at, at + ttft)
         self.queue.add(entry)
         return entry
 
@@ -113,11 +116,78 @@ def test_requests_fall_due_when_they_cannot_be_in_time_and_when_their_patience_e
 
 def test_a_request_that_was_taken_out_falls_due_no_more():
     clients = Clients()
-    clients.wait("a")
-    assert clients.queue.remove("a") is not None
-    assert clients.queue.remove("a") is None
+    request = clients.wait("a").demand.request
+    assert clients.queue.remove(request) is not None
+    assert clients.queue.remove(request) is None
     assert list(clients.queue.due(100.0)) == []
     assert list(clients.queue.heads(0.0)) == []
+
+
+def test_requests_that_their_clients_call_alike_are_two():
+    clients = Clients()
+    one, other = clients.wait("same"), clients.wait("same")
+    assert clients.queue.remove(one.demand.request) is one
+    assert len(clients.queue) == 1
+    assert clients.serve() == "same"
+    assert clients.queue.remove(other.demand.request) is None
+
+
+def test_a_request_that_may_not_go_everywhere_holds_up_none_that_may():
+    clients = Clients()
+    clients.wait("back from a", tried="a")
+    clients.wait("new", at=1.0)
+    clients.wait("back from b", tried="b", at=2.0)
+    assert [head.demand.request.request_id for head, _ in clients.queue.heads(2.0)] == [
+        "back from a",
+        "back from b",
+        "new",
+    ]
+    assert clients.queue.depths() == {"low": 3}
+    clients.serve_all()
+    assert not any(tried for _, tried in clients.queue._lines)
+
+
+class TestOtherRules:
+    """Rules and limits that change while requests wait."""
+
+    def test_those_that_wait_follow_them(self):
+        clients = Clients({"high": ClassRules(priority=1), "low": ClassRules()})
+        clients.wait("a", "low")
+        clients.wait("b", "high")
+        clients.queue.use({"high": ClassRules(), "low": ClassRules(priority=1)}, LIMITS)
+        assert clients.serve_all() == ["a", "b"]
+
+    def test_a_class_that_is_not_declared_any_more_is_served_to_its_end(self):
+        clients = Clients()
+        clients.wait("a", "low")
+        clients.wait("b", "high")
+        clients.queue.use({"high": ClassRules()}, LIMITS)
+        assert clients.queue.depths() == {"low": 1, "high": 1}
+        assert set(clients.serve_all()) == {"a", "b"}
+        clients.queue.use({"high": ClassRules()}, LIMITS)
+        assert clients.queue.depths() == {}
+
+    def test_a_shorter_wait_counts_from_when_a_request_began_to_wait(self):
+        clients = Clients()
+        entry = clients.wait("a", ttft=100.0)
+        clients.queue.use(RULES, QueueLimits(100, 10_000, wait_seconds=5.0))
+        assert clients.queue.next_due() == 5.0
+        assert clients.queue.patience_over(entry, 5.0)
+
+    def test_a_longer_wait_leaves_a_request_in_peace_until_then(self):
+        clients = Clients()
+        clients.wait("a", ttft=100.0)
+        clients.queue.use(RULES, QueueLimits(100, 10_000, wait_seconds=90.0))
+        assert list(clients.queue.due(60.0)) == []
+        assert clients.queue.next_due() == 90.0
+
+    def test_a_smaller_queue_turns_nobody_away_that_is_in_it(self):
+        clients = Clients()
+        for _ in range(3):
+            clients.wait()
+        clients.queue.use(RULES, QueueLimits(2, 10_000, wait_seconds=60.0))
+        assert clients.queue.full
+        assert len(clients.serve_all()) == 3
 
 
 def test_it_is_full_by_requests_and_by_bytes():
@@ -126,7 +196,7 @@ def test_it_is_full_by_requests_and_by_bytes():
     assert not clients.queue.full
     clients.wait(size=60)
     assert clients.queue.full
-    clients.queue.remove(entry.demand.request.request_id)
+    clients.queue.remove(entry.demand.request)
     assert not clients.queue.full
 
 
@@ -154,8 +224,8 @@ def test_whatever_happens_every_request_leaves_exactly_once_and_the_counts_are_r
         elif waiting and what == "serve":
             del waiting[clients.serve(now)]
         elif waiting and what == "remove":
-            name = next(iter(waiting))
-            assert clients.queue.remove(name) is waiting.pop(name)
+            entry = waiting.pop(next(iter(waiting)))
+            assert clients.queue.remove(entry.demand.request) is entry
         elif waiting and what == "demote":
             clients.queue.demote(next(iter(waiting.values())))
         assert len(clients.queue) == len(waiting)
@@ -171,7 +241,7 @@ def test_tenants_that_come_and_go_do_not_fill_the_memory():
         clients.wait(tenant=str(number))
         clients.serve()
         assert list(clients.queue.heads(0.0)) == []
-    assert len(clients.queue._classes["low"]._tenants) <= 1001
+    assert len(clients.queue._lines["low", frozenset()]._tenants) <= 1001
 
 
 def test_requests_that_come_and_go_do_not_fill_the_memory():
@@ -180,6 +250,20 @@ def test_requests_that_come_and_go_do_not_fill_the_memory():
         clients.wait(at=0.0)
         clients.serve()
     assert len(clients.queue._timers) <= 1002
+
+
+def test_requests_that_give_up_do_not_fill_the_memory():
+    clients = Clients()
+    clients.wait("stays")
+    for _ in range(5000):
+        entry = clients.wait(at=1.0, cached={"a": 100})
+        clients.queue.demote(entry)  # behind one that stays: nobody comes to see that it has gone
+        clients.queue.remove(entry.demand.request)
+    (tenant,) = clients.queue._lines["low", frozenset()]._tenants.values()
+    assert len(tenant.heap) <= 1003
+    assert len(clients.queue._at_home["a"]) <= 1003
+    clients.serve()
+    assert not clients.queue._at_home
 
 
 @given(

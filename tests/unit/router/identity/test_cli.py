@@ -34,10 +34,11 @@ def test_a_key_has_256_random_bits_behind_its_prefix():
 
 def test_every_field_can_be_given():
     made = run(
-        *("create", "--name", "a", "--tenant", "t", "--class", "x", "--class", "y", "--model", "org/M", "--trusted")
+        *("create", "--name", "a", "--tenant", "t", "--class", "x", "--class", "y", "--model", "org/M", "--trusted"),
+        "--own-limits",
     )
     [principal] = KeyRing.from_yaml("keys:\n" + made.stdout).principals
-    assert principal == Principal("a", "t", ("x", "y"), ("org/M",), trusted=True)
+    assert principal == Principal("a", "t", ("x", "y"), ("org/M",), trusted=True, own_limits=True)
 
 
 @pytest.mark.parametrize(

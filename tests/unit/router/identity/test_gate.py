@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from fairlead_router.contract import Reason
 from fairlead_router.errors import RequestError
-from fairlead_router.identity.claims import IDENTITY_HEADERS, claimed_tenant, dropped_headers
+from fairlead_router.identity.claims import IDENTITY_HEADERS, claimed_objective, claimed_tenant, dropped_headers
 from fairlead_router.identity.gate import Gate, check_class, check_model, default_class
 from fairlead_router.identity.keys import ANYONE, KeyRing, Principal, hash_of
 
@@ -78,6 +78,11 @@ def test_nobody_else_does():
 )
 def test_a_tenant_is_named_by_our_header_or_llm_d_s_and_can_be_logged(headers, tenant):
     assert claimed_tenant(headers) == tenant
+
+
+def test_an_objective_is_named_by_llm_d_s_headers():
+    assert claimed_objective([(b"x-gateway-inference-objective", b"a"), (b"x-llm-d-inference-objective", b"b")]) == "b"
+    assert claimed_objective([(b"x-fairlead-tenant", b"a")]) is None
 
 
 @pytest.mark.parametrize("auth", [False, True])

@@ -27,8 +27,10 @@ def test_another_key_is_nobody_s():
 
 
 def test_an_entry_may_name_tenant_classes_models_and_trust():
-    entry = {"name": "a", "hash": HASH, "tenant": "t", "classes": ["x", "y"], "models": ["org/M"], "trusted": True}
-    assert ring(entry).principal(KEY) == Principal("a", "t", ("x", "y"), ("org/M",), trusted=True)
+    entry = {"name": "a", "hash": HASH, "tenant": "t", "classes": ["x", "y"], "models": ["org/M"], "trusted": True} | {
+        "ownLimits": True
+    }
+    assert ring(entry).principal(KEY) == Principal("a", "t", ("x", "y"), ("org/M",), trusted=True, own_limits=True)
 
 
 def test_an_empty_list_of_keys_lets_nobody_in():

@@ -9,8 +9,11 @@ from random import Random
 import pytest
 
 from fairlead_router.contract import BreakerState, EndpointState, Reason
+from fairlead_router.decisions.admission import Admission
 from fairlead_router.decisions.decider import Decider
+from fairlead_router.decisions.pace import EngineLimits
 from fairlead_router.decisions.policies import POLICIES
+from fairlead_router.decisions.rules import QueueLimits
 from fairlead_router.decisions.types import EndpointView, Placement, Rejection, RequestView, Slo
 from fairlead_router.workers.asking import submission, submitted
 from fairlead_router.workers.decider_server import DeciderServer
@@ -19,9 +22,10 @@ from fairlead_router.workers.remote_decider import SILENCE_SECONDS, RemoteDecide
 REQUEST = RequestView("r", "m", "c", arrived_at=0.0)
 
 
-def own_decider(*uids: str) -> Decider:
-    made = Decider(POLICIES["least-request"](Random(0)))
-    made.set_endpoints(EndpointView(uid, f"{uid}:1", EndpointState.READY, uid) for uid in uids)
+def own_decider(*uids: str, admission: Admission | None = None, at_once: int = 1024) -> Decider:
+    made = Decider(POLICIES["least-request"](Random(0)), admission=admission)
+    limits = EngineLimits(max_num_seqs=at_once)
+    made.set_endpoints(EndpointView(uid, f"{uid}:1", EndpointState.READY, uid, limits=limits) for uid in uids)
     return made
 
 
@@ -41,8 +45,9 @@ class Hub:
         self.server: DeciderServer
         self._accepting: asyncio.Task[None] | None = None
 
-    def start(self, *uids: str, open_: bool = True) -> None:
-        self.server = DeciderServer(own_decider(*uids), time.monotonic)
+    def start(self, *uids: str, open_: bool = True, **how: object) -> None:
+        admission = Admission({}, QueueLimits(requests=3))
+        self.server = DeciderServer(own_decider(*uids, admission=admission, **how), time.monotonic)
         if open_:
             self.server.open()
         self._accepting = asyncio.create_task(self._accept(self.server))
@@ -77,6 +82,28 @@ class Hub:
         return loads(self.server.decider)
 
 
+class Asked:
+    """A request that waits for its answer."""
+
+    def __init__(self, request: RequestView) -> None:
+        self.request = request
+        self.is_queued = False
+        self._decided: asyncio.Future[Placement | Rejection] = asyncio.get_running_loop().create_future()
+
+    def queued(self) -> None:
+        self.is_queued = True
+
+    def decided(self, decision: Placement | Rejection) -> None:
+        self._decided.set_result(decision)
+
+    @property
+    def answered(self) -> bool:
+        return self._decided.done()
+
+    async def answer(self) -> Placement | Rejection:
+        return await asyncio.wait_for(self._decided, 5)
+
+
 class Worker:
     """A worker without its sockets."""
 
@@ -86,8 +113,14 @@ class Worker:
         self.running = asyncio.create_task(self.remote.run(address))
 
     async def submit(self, tried: frozenset[str] = frozenset()) -> Placement | Rejection:
-        later = asyncio.get_running_loop().create_future()
-        return self.remote.submit(REQUEST, tried, later.set_result) or await asyncio.wait_for(later, 5)
+        return await self.ask(tried).answer()
+
+    def ask(self, tried: frozenset[str] = frozenset()) -> "Asked":
+        asked = Asked(REQUEST._replace())
+        decision = self.remote.submit(asked.request, tried, asked)
+        if decision is not None:
+            asked.decided(decision)
+        return asked
 
     async def place(self) -> object:
         return (await self.submit()).ticket
@@ -125,7 +158,7 @@ async def worker(hub, kit):
 
 
 def test_a_request_arrives_at_the_decider_as_it_was_asked():
-    request = RequestView("id", "model", "class", 12.5, Slo(0.5, None), streamed=True, prompt_bytes=7)
+    request = RequestView("id", "model", "class", 12.5, Slo(0.5, None), streamed=True, prompt_bytes=7, tenant="acme")
     assert submitted(submission(3, request, {"a", "b"})) == (request, {"a", "b"})
 
 
@@ -266,6 +299,113 @@ async def test_the_first_byte_of_a_trial_closes_the_breaker_for_all(hub, worker,
         lambda: hub.server.decider.endpoints(time.monotonic())[0].breaker is BreakerState.CLOSED, "it is closed"
     )
     other.end(trial)
+
+
+async def test_a_request_waits_at_the_decider_until_another_worker_s_ends(hub, worker, kit):
+    hub.start("a", at_once=1)
+    one, other = await worker("a"), await worker("a")
+    first = await one.place()
+    asked = other.ask()
+    await kit.until(lambda: asked.is_queued, "it waits")
+    one.end(first)
+    placed = await asked.answer()
+    assert placed.ticket.endpoint.uid == "a"
+    assert loads(other.own) == hub.loads == {"a": 1}
+
+
+async def test_the_queue_of_all_workers_is_one_and_its_refusal_says_when_to_come_back(hub, worker, kit):
+    hub.start("a", at_once=1)
+    one, other = await worker("a"), await worker("a")
+    await one.place()
+    asked = [one.ask(), other.ask(), other.ask()]
+    await kit.until(lambda: all(each.is_queued for each in asked), "they wait")
+    refusal = await one.submit()
+    assert refusal.reason is Reason.QUEUE_FULL
+    assert refusal.retry_after_seconds >= 1
+
+
+async def test_a_request_that_is_cancelled_leaves_the_queue(hub, worker, kit):
+    hub.start("a", at_once=1)
+    one = await worker("a")
+    first = await one.place()
+    gone, stays = one.ask(), one.ask()
+    await kit.until(lambda: gone.is_queued and stays.is_queued, "they wait")
+    one.remote.cancel(gone.request)
+    one.end(first)
+    assert isinstance(await stays.answer(), Placement)
+    assert not gone.answered
+    assert hub.loads == {"a": 1}
+
+
+async def test_a_place_that_crosses_its_cancellation_is_given_back(hub, worker, kit):
+    hub.start("a")
+    one = await worker("a")
+    asked = one.ask()
+    one.remote.cancel(asked.request)  # both are sent in one go, and the answer to the first comes
+    await one.place()
+    await kit.until(lambda: hub.loads == {"a": 1}, "the first place is free")
+    assert not asked.answered
+    assert loads(one.own) == {"a": 1}
+
+
+async def test_requests_that_wait_are_gone_with_their_worker(hub, worker, kit):
+    hub.start("a", at_once=1)
+    one, other = await worker("a"), await worker("a")
+    first = await other.place()
+    lost = one.ask()
+    await kit.until(lambda: lost.is_queued, "it waits")
+    stays = other.ask()
+    await kit.until(lambda: stays.is_queued, "it waits behind")
+    await one.stop()
+    await kit.until(lambda: hub.server.workers == 1, "the decider has lost the worker")
+    other.end(first)
+    assert isinstance(await stays.answer(), Placement)
+    assert not lost.answered
+    assert hub.loads == {"a": 1}
+
+
+async def test_requests_that_wait_in_the_queue_when_the_decider_is_lost_are_placed_by_their_worker(hub, worker, kit):
+    hub.start("a", at_once=1)
+    one = await worker("a")
+    await one.place()
+    asked = [one.ask(), one.ask()]
+    await kit.until(lambda: all(each.is_queued for each in asked), "they wait")
+    await hub.lose()
+    assert all([isinstance(await each.answer(), Placement) for each in asked])
+    assert loads(one.own) == {"a": 3}
+    hub.start("a", at_once=1)
+    await kit.until(lambda: hub.loads == {"a": 3}, "another decider knows what runs")
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_whoever_waits_gives_up_or_loses_the_decider_every_place_is_given_back(hub, worker, kit, seed):
+    random = Random(seed)
+    hub.start("a", "b", at_once=2)
+    workers = [await worker("a", "b") for _ in range(3)]
+    asked: list[tuple[Worker, Asked]] = []
+    for _ in range(200):
+        if asked and random.random() < 0.4:
+            of, one = asked.pop(random.randrange(len(asked)))
+            if not one.answered:
+                of.remote.cancel(one.request)
+            elif isinstance(placed := await one.answer(), Placement):
+                of.end(placed.ticket)
+        else:
+            each = random.choice(workers)
+            asked.append((each, each.ask()))
+        if random.random() < 0.3:
+            await asyncio.sleep(0)
+        if random.random() < 0.02:
+            await hub.lose()
+            hub.start("a", "b", at_once=2)
+    while asked:
+        await kit.until(lambda: any(one.answered for _, one in asked), "somebody is told")
+        for of, one in [each for each in asked if each[1].answered]:
+            asked.remove((of, one))
+            if isinstance(placed := await one.answer(), Placement):
+                of.end(placed.ticket)
+    await kit.until(lambda: hub.loads == {"a": 0, "b": 0}, "nothing runs")
+    assert [loads(each.own) for each in workers] == [{"a": 0, "b": 0}] * 3
 
 
 @pytest.mark.parametrize("seed", range(8))

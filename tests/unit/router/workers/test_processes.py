@@ -176,6 +176,9 @@ class Engines:
     def __init__(self, start: Callable, kit: type) -> None:
         self._start = start
         self._kit = kit
+        self.begin = asyncio.Event()
+        """Set: streams get their first token."""
+        self.begin.set()
         self.go_on = asyncio.Event()
         self.running: dict[str, int] = {}
         self.hold: Callable[[], float] | None = None
@@ -203,6 +206,7 @@ class Engines:
         self.running[address] += 1
         gone = asyncio.ensure_future(connection.reader.read(1))
         try:
+            await self.begin.wait()
             await connection.send(self._kit.STREAM_HEAD + self._kit.chunk(self._kit.token("a")))
             ends = asyncio.ensure_future(self._may_end())
             await asyncio.wait([gone, ends], return_when=asyncio.FIRST_COMPLETED)
@@ -438,6 +442,76 @@ async def test_a_worker_that_is_told_to_stop_drains_and_is_replaced(several, eng
     assert await opened.finished() == 10
     await router.until_metric("process_deaths_total", 1, process="worker")
     await router.until_metric("workers", WORKERS)
+
+
+LONG = {"model": "m", "stream": True, "prompt": "x" * 10_000}
+"""More than a batch of an engine whose limits nobody knows: it gets one, and the next when the first is computed."""
+
+
+class Waiters:
+    """Requests of which an engine has room for one at a time."""
+
+    def __init__(self, router: Several, count: int) -> None:
+        self._asking = [asyncio.create_task(self._ask(router)) for _ in range(count)]
+
+    async def _ask(self, router: Several) -> int:
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                answer = await stack.enter_async_context(router.post(LONG))
+                return answer.status if (await answer.content.read()).endswith(b"data: [DONE]\n\n") else 0
+            except aiohttp.ClientError:
+                return 0
+
+    async def statuses(self) -> list[int]:
+        async with asyncio.timeout(20):
+            return await asyncio.gather(*self._asking)
+
+
+@pytest.fixture
+async def waiters(several, engines):
+    """A router and an engine that computes one prompt for ever, and requests that wait behind it, in both workers."""
+    engines.begin.clear()
+    engines.go_on.set()
+    router = await several("--endpoints", await engines.start(1))
+    asking = Waiters(router, 12)
+    await router.until_metric("queue_depth", 11)
+    return router, asking
+
+
+async def test_what_waits_in_one_worker_gets_the_room_that_another_s_request_leaves(waiters, engines):
+    router, asking = waiters
+    assert list(engines.running.values()) == [1]
+    engines.begin.set()
+    assert await asking.statuses() == [200] * 12
+    assert await router.metric("queue_depth") == 0
+    assert await router.metric("queue_wait_seconds_count") == 12
+
+
+async def test_a_killed_worker_takes_what_waits_in_it_out_of_the_queue_and_nothing_else(waiters, engines):
+    router, asking = waiters
+    os.kill(router.workers()[0], signal.SIGKILL)
+    await router.until_metric("process_deaths_total", 1, process="worker")
+    left = int(await router.metric("queue_depth"))
+    engines.begin.set()
+    served = (await asking.statuses()).count(200)
+    assert 0 < left <= served < 12
+
+
+async def test_a_killed_decider_loses_nothing_that_waits(waiters, engines, kit):
+    router, asking = waiters
+    os.kill(router.decider(), signal.SIGKILL)
+    await kit.until(lambda: list(engines.running.values()) == [12], "the workers have placed what waited")
+    engines.begin.set()
+    assert await asking.statuses() == [200] * 12
+
+
+async def test_at_sigterm_what_waits_is_served_as_what_runs(waiters, engines):
+    router, asking = waiters
+    router.stop()
+    await router.until_stopping()
+    engines.begin.set()
+    assert await asking.statuses() == [200] * 12
+    assert await router.status() == 0
 
 
 async def test_workers_follow_the_configuration_and_the_endpoints(several, engines, tmp_path, streams):
