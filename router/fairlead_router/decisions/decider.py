@@ -25,7 +25,8 @@ from fairlead_router.decisions.engine_report import EngineReport
 from fairlead_router.decisions.journal import Journal, in_one_line
 from fairlead_router.decisions.ledger import Account, Ledger, OwnLedger
 from fairlead_router.decisions.pace import USUAL_LIMITS, EngineLimits, Pace
-from fairlead_router.decisions.policies import Policy
+from fairlead_router.decisions.policies import Choice, Policy
+from fairlead_router.decisions.queue import Queue
 from fairlead_router.decisions.quotas import Quotas
 from fairlead_router.decisions.room import has_room
 from fairlead_router.decisions.rules import ClassRules, QueueLimits
@@ -161,28 +162,7 @@ class Decider:
         demand = self._demands.of(request)
         if request.quota is not None and (refusal := self._quotas.charge(demand, now)) is not None:
             return self._noted(request, refusal, now, demand)
-        admission = self._admission
-        if admission is None:
-            among = self._window.of(candidates, demand.cached) if self._policy.weighs else candidates
-            return self._choose(demand, among, now)
-        if admission.queue.outranks(demand):
-            among = self._window.of(candidates, demand.cached)
-            roomy = [each for each in among if has_room(each, demand)]
-            if not roomy and len(among) < len(candidates) and not admission.queue:
-                roomy = [each for each in candidates if has_room(each, demand)]
-        elif demand.cached and not admission.queue.outranked(demand):
-            # Behind others of its class it would be computed anew: it is less work where it has been.
-            roomy = [each for each in candidates if each.uid in demand.cached and has_room(each, demand)]
-        else:
-            roomy = []
-        if roomy:
-            admission.queue.served(demand, now)
-            return self._choose(demand, roomy, now)
-        refusal = admission.enter(demand, frozenset(tried), candidates, now)
-        if refusal is None:
-            return None
-        self._quotas.give_back(demand)
-        return self._noted(request, refusal, now, demand)
+        return self._decide(demand, frozenset(tried), candidates, now)
 
     def settle(self, now: float, most: int = sys.maxsize) -> list[tuple[RequestView, Decision]]:
         """Return what has been decided of requests that wait; call it after everything that may make room.
@@ -285,10 +265,44 @@ class Decider:
             self._journal.ended(ticket, outcome)
         return outcome
 
-    def _choose(
-        self, demand: Demand, candidates: Sequence[Account], now: float, waited_seconds: float = 0.0
-    ) -> Placement:
-        picked, weighed, scores = self._policy.choose(demand, candidates)
+    def _decide(
+        self, demand: Demand, tried: frozenset[str], candidates: Sequence[Account], now: float
+    ) -> Decision | None:
+        admission = self._admission
+        if admission is None or not admission.queue:
+            # Nearly always the best has room: the others are looked at only where it has none.
+            among = self._window.of(candidates, demand.cached) if self._policy.weighs else candidates
+            choice = self._policy.choose(demand, among)
+            if admission is None:
+                return self._placement(demand, choice, now)
+            if has_room(choice.picked, demand):
+                admission.queue.served(demand, now)
+                return self._placement(demand, choice, now)
+        roomy = self._roomy(admission.queue, demand, candidates)
+        if roomy:
+            admission.queue.served(demand, now)
+            return self._placement(demand, self._policy.choose(demand, roomy), now)
+        refusal = admission.enter(demand, tried, candidates, now)
+        if refusal is None:
+            return None
+        self._quotas.give_back(demand)
+        return self._noted(demand.request, refusal, now, demand)
+
+    def _roomy(self, queue: Queue, demand: Demand, candidates: Sequence[Account]) -> Sequence[Account]:
+        """Return the endpoints that have room for a request that has just come, and that nobody in the queue is to get."""
+        if queue.outranks(demand):
+            among = self._window.of(candidates, demand.cached)
+            roomy = [each for each in among if has_room(each, demand)]
+            if roomy or len(among) == len(candidates) or queue:
+                return roomy
+            return [each for each in candidates if has_room(each, demand)]
+        if demand.cached and not queue.outranked(demand):
+            # Behind others of its class it would be computed anew: it is less work where it has been.
+            return [each for each in candidates if each.uid in demand.cached and has_room(each, demand)]
+        return ()
+
+    def _placement(self, demand: Demand, choice: Choice[Account], now: float, waited_seconds: float = 0.0) -> Placement:
+        picked, weighed, scores = choice
         if self._journal is None:
             return Placement(self._place(demand, picked, now), weighed, scores)
         record = self._journal.weigh(demand, weighed or (picked,), scores, now)  # before the request weighs itself
@@ -324,14 +338,20 @@ class Decider:
         for account in ready:
             at_home = admission.queue.at_home(account.uid, heads, now)
             if at_home is not None and self._may_have(at_home, [account]) and has_room(account, at_home.demand):
-                admission.placed(at_home, now)
-                return at_home.demand.request, self._choose(at_home.demand, [account], now, now - at_home.entered_at)
+                return self._from_queue(admission, at_home, [account], now)
         for entry, owed in heads:
             roomy = [each for each in self._may_have(entry, ready) if has_room(each, entry.demand, owed=owed)]
             if roomy:
-                admission.placed(entry, now)
-                return entry.demand.request, self._choose(entry.demand, roomy, now, now - entry.entered_at)
+                return self._from_queue(admission, entry, roomy, now)
         return None
+
+    def _from_queue(
+        self, admission: Admission, entry: Waiting, roomy: Sequence[Account], now: float
+    ) -> tuple[RequestView, Decision]:
+        admission.placed(entry, now)
+        demand = entry.demand
+        choice = self._policy.choose(demand, roomy)
+        return demand.request, self._placement(demand, choice, now, now - entry.entered_at)
 
     def _may_have(self, entry: Waiting, ready: Sequence[Account]) -> Sequence[Account]:
         """Return those of some endpoints that a request which waits may be given to."""

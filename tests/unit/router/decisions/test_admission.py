@@ -299,6 +299,12 @@ def test_an_endpoint_has_room_until_its_resources_are_taken(limits, before, room
     assert isinstance(pool.submit(), Placement) is roomy
 
 
+def test_in_a_large_pool_the_last_endpoint_that_has_room_is_found():
+    pool = Pool(*(endpoint(f"{number:03}", EngineLimits(1, 512, None)) for number in range(100)))
+    assert all(isinstance(pool.submit(), Placement) for _ in range(100))
+    assert pool.submit() is None
+
+
 def test_a_strict_stream_keeps_prompts_away_that_would_slow_it_down():
     limits = EngineLimits(64, 4096, None)
     pool = Pool(endpoint("a", limits))
