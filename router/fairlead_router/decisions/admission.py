@@ -124,7 +124,8 @@ def _prefill_seconds(endpoint: Candidate, demand: Demand) -> float:
     pace, limits = endpoint.pace, endpoint.limits
     if not pace.trusted:
         return 0.0
-    return pace.prefill_seconds(demand.prompt_tokens, endpoint.load.decodes, limits.batch_tokens)
+    before = min(endpoint.load.prefill_tokens, limits.batch_tokens)  # as far as it has room while they are there
+    return pace.prefill_seconds(before + demand.prompt_tokens, endpoint.load.decodes, limits.batch_tokens)
 
 
 def unreachable(service_class: str, late_by_seconds: float) -> Rejection:

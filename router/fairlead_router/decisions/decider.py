@@ -382,7 +382,8 @@ class Decider:
         account.own += 1
         account.begin(ticket, demand, now)
         self._ledger.note(account)
-        self._demands.placed(demand, account.uid)
+        if account.caches_prefixes:
+            self._demands.placed(demand, account.uid)
         return ticket
 
     def _learn(self, ticket: Ticket, sign: Sign, now: float) -> None:

@@ -23,6 +23,8 @@ class EngineReport:
     """LoRA adapters that run, or that wait."""
     most_adapters: int | None = None
     """LoRA adapters that can be in one batch."""
+    caches_prefixes: bool | None = None
+    """Whether it keeps what it has computed of prompts for others that begin alike."""
 
 
 NO_REPORT: Final = EngineReport()

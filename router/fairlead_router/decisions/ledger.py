@@ -24,7 +24,7 @@ class Account:
     """An endpoint as discovery last showed it, what runs there, and its breaker."""
 
     __slots__ = (
-        "_reported_at", "adapters", "breaker", "endpoint", "in_flight", "limits", "load", "own", "pace", "report", "telemetry", "uid",
+        "_reported_at", "adapters", "breaker", "caches_prefixes", "endpoint", "in_flight", "limits", "load", "own", "pace", "report", "telemetry", "uid",
     )  # fmt: skip
 
     def __init__(
@@ -38,6 +38,8 @@ class Account:
         self.report = NO_REPORT
         """What it says of itself, as long as that is fresh."""
         self.telemetry = TelemetryState.NONE
+        self.caches_prefixes = True
+        """Whether a prompt that was there may be cached there: so it is supposed until the engine says otherwise."""
         self._reported_at = 0.0
         self.breaker = breaker
         self.pace = pace
@@ -59,6 +61,8 @@ class Account:
     def reported(self, report: EngineReport, now: float) -> None:
         """Note what the engine says; the size of its memory stays true when it says no more."""
         self.report, self.telemetry, self._reported_at = report, TelemetryState.FRESH, now
+        if report.caches_prefixes is not None:
+            self.caches_prefixes = report.caches_prefixes
         if report.kv_tokens is not None and report.kv_tokens != self.limits.kv_tokens:
             self.limits = replace(self.limits, kv_tokens=report.kv_tokens)
 

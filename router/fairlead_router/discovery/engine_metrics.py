@@ -19,8 +19,9 @@ _WAITING: Final = frozenset({"vllm:num_requests_waiting", "sglang:num_queue_reqs
 _USAGE: Final = frozenset(
     {"vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc", "sglang:token_usage", "trtllm_kv_cache_utilization"}
 )
+_VLLM_CACHE: Final = "vllm:cache_config_info"
 _CACHE_LABELS: Final = {
-    "vllm:cache_config_info": ("block_size", "num_gpu_blocks"),
+    _VLLM_CACHE: ("block_size", "num_gpu_blocks"),
     "sglang:cache_config_info": ("page_size", "num_pages"),
 }
 _BLOCK_TOKENS: Final = "trtllm_kv_cache_tokens_per_block"
@@ -48,7 +49,15 @@ def read_report(text: str) -> EngineReport | None:
     running, waiting = _sum(samples, _RUNNING), _sum(samples, _WAITING)
     usages = [sample.value for name in _USAGE for sample in samples.get(name, ())]
     adapters, most_adapters = _adapters(samples.get(_ADAPTERS, ()))
-    return EngineReport(running, waiting, max(usages, default=None), _kv_tokens(samples), adapters, most_adapters)
+    return EngineReport(
+        running,
+        waiting,
+        max(usages, default=None),
+        _kv_tokens(samples),
+        adapters,
+        most_adapters,
+        _caches_prefixes(samples.get(_VLLM_CACHE, ())),
+    )
 
 
 def _sum(samples: dict[str, list[Sample]], names: Iterable[str]) -> int | None:
@@ -67,6 +76,11 @@ def _kv_tokens(samples: dict[str, list[Sample]]) -> int | None:
         for block_tokens, blocks in zip(samples.get(_BLOCK_TOKENS, ()), samples.get(_BLOCKS, ()), strict=False)
     ]
     return sum(tokens) or None
+
+
+def _caches_prefixes(samples: Iterable[Sample]) -> bool | None:
+    said = {sample.labels.get("enable_prefix_caching") for sample in samples}
+    return {"True": True, "False": False}.get(said.pop() or "") if len(said) == 1 else None
 
 
 def _count(label: str | None) -> int:

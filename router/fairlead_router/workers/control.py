@@ -114,7 +114,15 @@ class Report:
 def reports_message(reports: Mapping[str, EngineReport]) -> Message:
     """Return the message that carries what engines say of themselves."""
     told = {
-        uid: (each.running, each.waiting, each.kv_usage, each.kv_tokens, sorted(each.adapters), each.most_adapters)
+        uid: (
+            each.running,
+            each.waiting,
+            each.kv_usage,
+            each.kv_tokens,
+            sorted(each.adapters),
+            each.most_adapters,
+            each.caches_prefixes,
+        )
         for uid, each in reports.items()
     }
     return (Tell.ENGINES.value, told)
@@ -123,8 +131,8 @@ def reports_message(reports: Mapping[str, EngineReport]) -> Message:
 def reports_in(message: Message) -> Mapping[str, EngineReport]:
     """Return what engines say of themselves in a message."""
     return {
-        uid: EngineReport(running, waiting, kv_usage, kv_tokens, frozenset(adapters), most_adapters)
-        for uid, (running, waiting, kv_usage, kv_tokens, adapters, most_adapters) in message[1].items()
+        uid: EngineReport(running, waiting, kv_usage, kv_tokens, frozenset(adapters), *rest)
+        for uid, (running, waiting, kv_usage, kv_tokens, adapters, *rest) in message[1].items()
     }
 
 

@@ -119,6 +119,14 @@ def test_a_class_whose_limit_cannot_be_met_is_refused_at_once_and_told_when_to_c
     assert 1 <= refusal.retry_after_seconds <= MOST_RETRY_AFTER_SECONDS
 
 
+def test_prompts_that_are_before_it_at_the_endpoint_delay_a_request_too():
+    pool = Pool()
+    teach(pool)
+    pool.fill()  # 400 tokens, 70 ms with its own 100
+    assert pool.submit("strict", 100, slo=Slo(0.06, 0.1)).reason is Reason.SLO_UNREACHABLE
+    assert pool.submit("strict", 100, slo=Slo(0.08, 0.1)) is None
+
+
 def test_nobody_is_refused_for_a_pace_that_was_not_learnt():
     pool = Pool()
     pool.fill()

@@ -12,6 +12,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 from fairlead_router.contract import BreakerState, EndpointState, Reason
 from fairlead_router.decisions.breaker import BreakerSettings
 from fairlead_router.decisions.decider import Decider
+from fairlead_router.decisions.engine_report import EngineReport
 from fairlead_router.decisions.policies import POLICIES
 from fairlead_router.decisions.types import EndpointView, Placement, Rejection, RequestView, Slo, TicketError
 
@@ -314,3 +315,13 @@ def test_decisions_load_no_edge():
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30)
     assert ran.stdout.split() == []
+
+
+@pytest.mark.parametrize(("says", "cached"), [(None, 64), (True, 64), (False, 0)])
+def test_nothing_is_believed_to_be_cached_by_an_engine_that_says_it_caches_nothing(says, cached):
+    made = Decider(POLICIES["rad"](Random(0)))
+    made.set_endpoints([endpoint("a"), endpoint("b")])
+    made.note_reports({uid: EngineReport(caches_prefixes=says) for uid in "ab"}, 0.0)
+    asked = RequestView("r", "m", "c", 0.0, prompt_tokens=500, prefix=(1,))
+    first = made.submit(asked, 0.0).ticket.endpoint.uid
+    assert made._demands.of(asked).cached == ({first: cached} if cached else {})

@@ -12,7 +12,7 @@ vllm:num_requests_running{engine="0",model_name="m"} 3.0
 vllm:num_requests_waiting{engine="0",model_name="m"} 2.0
 vllm:num_requests_waiting_by_reason{engine="0",model_name="m",reason="capacity"} 2.0
 vllm:kv_cache_usage_perc{engine="0",model_name="m"} 0.25
-vllm:cache_config_info{block_size="16",engine="0",num_gpu_blocks="1000"} 1.0
+vllm:cache_config_info{block_size="16",enable_prefix_caching="False",engine="0",num_gpu_blocks="1000"} 1.0
 vllm:lora_requests_info{max_lora="4",running_lora_adapters="sql",waiting_lora_adapters=""} 1.7e+09
 vllm:lora_requests_info{max_lora="4",running_lora_adapters="sql,fr",waiting_lora_adapters="de"} 1.8e+09
 vllm:time_to_first_token_seconds_bucket{engine="0",le="0.1",model_name="m"} 7.0
@@ -43,7 +43,7 @@ trtllm_kv_cache_max_blocks 100.0
 @pytest.mark.parametrize(
     ("text", "report"),
     [
-        (VLLM, EngineReport(3, 2, 0.25, 16_000, frozenset({"sql", "fr", "de"}), 4)),
+        (VLLM, EngineReport(3, 2, 0.25, 16_000, frozenset({"sql", "fr", "de"}), 4, caches_prefixes=False)),
         (TWO_RANKS, EngineReport(7, None, 0.75, 32_000)),
         (SGLANG, EngineReport(5, 1, 0.5, 5000)),
         (TRTLLM, EngineReport(6, 0, 0.1, 3200)),
