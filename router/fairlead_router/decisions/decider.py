@@ -243,7 +243,7 @@ class Decider:
         if seen is not None:
             self._pace.observe(*seen)
         if reason is _COMPLETED:
-            self._demands.learn(ticket.request, used, account.uid)
+            self._demands.learn(ticket.request, used, account.uid if account.caches_prefixes else None)
         self._ledger.note(account)
         if ticket.charged_tokens:
             self._quotas.settle(ticket, reason, usage)

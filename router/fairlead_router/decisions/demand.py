@@ -60,10 +60,13 @@ class Demands:
         if request.session is not None:
             self.sessions.note(request.session, uid, demand.prompt_tokens)
 
-    def learn(self, request: RequestView, usage: Usage, uid: str) -> None:
-        """Learn from an answer that an endpoint has completed; 0 tokens are those that nobody has counted."""
+    def learn(self, request: RequestView, usage: Usage, uid: str | None) -> None:
+        """Learn from an answer that has completed; 0 tokens are those that nobody has counted.
+
+        `uid` names the endpoint, if that keeps what it has computed.
+        """
         prompt_tokens, output_tokens = usage
-        if request.session is not None and prompt_tokens:
+        if request.session is not None and prompt_tokens and uid is not None:
             self.sessions.note(request.session, uid, prompt_tokens + output_tokens)
         if prompt_tokens and request.prompt_bytes:
             known = self._bytes_per_token.get(request.model)
