@@ -5,7 +5,7 @@ full one for results, the quick one for a first impression, the short one so tha
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from datapath.figures import Figures, holds, next_rate
 from datapath.native import LoadPlan
@@ -145,6 +145,14 @@ def _bursts(running: Running, form: Form) -> Iterator[Case]:
     yield from _streams(running, form, bursts=True)
 
 
+def _processes(running: Running, form: Form) -> Iterator[Case]:
+    """Streams for one process, and twice as many: of a process that has less to do each chunk costs more, so that two
+    processes are to be compared with one that has half as much as both of them.
+    """
+    for streams in (form.streams // 2, form.streams):
+        yield from _streams(running, replace(form, streams=streams), bursts=False)
+
+
 def _rates(running: Running, form: Form) -> Iterator[Case]:
     held: dict[int, bool] = {}
     while (rate := next_rate(form.rates, held)) is not None:
@@ -260,8 +268,8 @@ SCENARIOS = {
         Scenario(
             "workers",
             "one and two processes on two cores",
-            _spread,
-            _streams_seconds,
+            _processes,
+            lambda form: 2 * _streams_seconds(form),
             targets=("fairlead", PROCESSES),
             router_cores=2,
             direct=False,
