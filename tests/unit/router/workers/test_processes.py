@@ -283,6 +283,29 @@ async def test_all_workers_serve_one_port_and_are_counted_as_one(several, engine
     assert sum((await router.in_flight()).values()) == 0
 
 
+async def test_a_decision_is_explained_by_whichever_process_has_made_it(several, engines):
+    router = await several("--endpoints", await engines.start(2))
+    engines.go_on.set()
+    async with router.post() as answer:
+        await answer.content.read()
+        request_id = answer.headers["x-request-id"].partition("@")[0]
+
+    async def explained() -> bool:
+        """Its end is told a little later than it was."""
+        told = json.loads(await router.admin(f"/admin/v1/decisions?request={request_id}"))
+        return bool(told) and told[0]["outcome"] is not None
+
+    await becomes(True, explained)
+    [told] = json.loads(await router.admin(f"/admin/v1/decisions?request={request_id}"))
+    assert (told["verdict"], told["endpoint"], len(told["candidates"])) == (
+        "run",
+        answer.headers["x-fairlead-endpoint"],
+        2,
+    )
+    assert told["outcome"]["reason"] == "completed"
+    assert told["outcome"]["ttftSeconds"] > 0
+
+
 async def test_requests_are_spread_by_the_load_of_all_workers(several, engines, streams):
     router = await several("--endpoints", await engines.start(4))
     await streams(router).open(16)
