@@ -39,6 +39,7 @@ from fairlead_simulator.fleet.meter import FleetMeter
 from fairlead_simulator.fleet.results import FleetFigures
 from fairlead_simulator.fleet.scenario import Arrival, ClassSpec, FleetScenario, PodSpec, PolicySpec, Stream
 from fairlead_simulator.fleet.simulation import simulate_fleet
+from fairlead_simulator.lengths import Lengths
 from fairlead_simulator.setup import make_setup
 from fairlead_simulator.workload import Fixed
 
@@ -49,7 +50,7 @@ CLASSES = (
     ServiceClass(name="interactive", ttft="2s", tbt="150ms", priority=10, share=60, default=True),
     ServiceClass(name="batch", ttft="20s", share=40, on_unreachable="queue"),
 )
-STREAMS = (Stream("interactive", 0.5, Fixed(400, 120)), Stream("batch", 0.5, Fixed(1600, 200)))
+STREAMS = (Stream("interactive", 0.5, Fixed(Lengths(400, 120))), Stream("batch", 0.5, Fixed(Lengths(1600, 200))))
 POINTS = 0.05
 _TOKEN = b'data: {"id"'
 """Begins every chunk, and each chunk of a completion is a token."""
