@@ -27,8 +27,7 @@ from fairlead_router.local_decider import LocalDecider
 from fairlead_router.placing import Placing
 from fairlead_router.settings import (
     breaker_settings,
-    canary_of,
-    engine_limits,
+    configure,
     engine_priorities,
     queue_limits,
     retry_settings,
@@ -98,8 +97,7 @@ class Router:
         admission = Admission(rules_of(config), queue_limits(config)) if ledger is None else None
         policy = POLICIES[config.policy](self._random)
         self.decider = Decider(policy, breaker_settings(config), ledger, admission, self.journal)
-        self.decider.set_engine_limits(engine_limits(config))
-        self.decider.set_canary(canary_of(config))
+        configure(self.decider, config)
         self._local = LocalDecider(self.decider, clock)
         self.placing: Placing = self._local
         """Who places requests."""
@@ -122,10 +120,7 @@ class Router:
             follow(config)
         if config.policy != self.config.policy:
             self.decider.set_policy(POLICIES[config.policy](self._random), config.policy)
-        self.decider.set_breaker(breaker_settings(config))
-        self.decider.set_engine_limits(engine_limits(config))
-        self.decider.set_canary(canary_of(config))
-        self.decider.set_admission(rules_of(config), queue_limits(config))
+        configure(self.decider, config)
         self._local.look_again()
         self.retries.use(retry_settings(config))
         self._use(config)

@@ -6,6 +6,7 @@ from typing import Final
 from fairlead_router.config import EnginePriority, RouterConfig, ServiceClass, seconds, size_bytes
 from fairlead_router.decisions.breaker import BreakerSettings
 from fairlead_router.decisions.canary import Canary
+from fairlead_router.decisions.decider import Decider
 from fairlead_router.decisions.pace import USUAL_LIMITS, EngineLimits
 from fairlead_router.decisions.retry import RetrySettings
 from fairlead_router.decisions.rules import ClassRules, OnUnreachable, QueueLimits
@@ -58,6 +59,14 @@ def engine_priorities(config: RouterConfig) -> Mapping[str, int]:
 def breaker_settings(config: RouterConfig) -> BreakerSettings:
     """Return the settings of every circuit breaker."""
     return BreakerSettings(config.breaker.failures, seconds(config.breaker.open_for))
+
+
+def configure(decider: Decider, config: RouterConfig) -> None:
+    """Let a decider follow a configuration in everything but the policy, which has a state of its own."""
+    decider.set_breaker(breaker_settings(config))
+    decider.set_engine_limits(engine_limits(config))
+    decider.set_canary(canary_of(config))
+    decider.set_admission(rules_of(config), queue_limits(config))
 
 
 def retry_settings(config: RouterConfig) -> RetrySettings:

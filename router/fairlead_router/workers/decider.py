@@ -18,7 +18,7 @@ from fairlead_router.decisions.decider import Decider
 from fairlead_router.decisions.journal import Journal
 from fairlead_router.decisions.policies import POLICIES
 from fairlead_router.process import leave_to_parent_what_terminals_say, set_up_logging
-from fairlead_router.settings import breaker_settings, canary_of, engine_limits, queue_limits, rules_of
+from fairlead_router.settings import configure, queue_limits, rules_of
 from fairlead_router.workers.control import (
     REPORT_SECONDS,
     Report,
@@ -87,18 +87,14 @@ class DeciderProcess:
                 self._over.set()
 
     def _follow(self, config: RouterConfig) -> None:
-        rules, limits = rules_of(config), queue_limits(config)
         if self._server is None:
-            policy = POLICIES[config.policy](self._random)
-            decider = Decider(policy, admission=Admission(rules, limits), journal=self._journal)
+            policy, admission = POLICIES[config.policy](self._random), Admission(rules_of(config), queue_limits(config))
+            decider = Decider(policy, admission=admission, journal=self._journal)
             self._server = DeciderServer(decider, time.monotonic)
             self._journal.policy = config.policy
         elif config.policy != self._journal.policy:
             self._server.decider.set_policy(POLICIES[config.policy](self._random), config.policy)
-        self._server.decider.set_breaker(breaker_settings(config))
-        self._server.decider.set_engine_limits(engine_limits(config))
-        self._server.decider.set_canary(canary_of(config))
-        self._server.decider.set_admission(rules, limits)
+        configure(self._server.decider, config)
         self._server.placing.look_again()
 
     def _report(self) -> None:
