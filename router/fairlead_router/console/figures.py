@@ -83,7 +83,9 @@ class Stretch:
 
     def classes(self) -> list[ClassFigures]:
         """Return the figures of every class that was asked for, or waits."""
-        names = self.now.values(f"{Metric.OFFERED_REQUESTS}_total", "class") | self.now.values(_QUEUE_DEPTH, "class")
+        names = self.now.values(f"{Metric.OFFERED_REQUESTS}_total", "class") | self.now.values(
+            Metric.QUEUE_DEPTH, "class"
+        )
         return [self._of_class(name) for name in sorted(names)]
 
     def endpoint(self, name: str) -> EndpointFigures:
@@ -103,7 +105,7 @@ class Stretch:
             offered / self.seconds if self.seconds else 0.0,
             self._grown(f"{Metric.GOOD_REQUESTS}_total", of) / ended if ended else None,
             rejected / ended if ended else None,
-            int(self.now.total(_QUEUE_DEPTH, **of)),
+            int(self.now.total(Metric.QUEUE_DEPTH, **of)),
             self._quantile(Metric.TTFT, 0.95, of),
             self._quantile(Metric.TBT, 0.99, of),
         )
@@ -118,9 +120,6 @@ class Stretch:
         before = self.before.buckets(metric.value, **labels) if self.before else {}
         counts = {edge: count - before.get(edge, 0.0) for edge, count in now.items()}
         return quantile(counts if all(count >= 0 for count in counts.values()) else now, share)
-
-
-_QUEUE_DEPTH: Final = "fairlead_router_queue_depth"
 
 
 def quantile(cumulative: Mapping[float, float], share: float) -> float | None:

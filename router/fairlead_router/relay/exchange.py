@@ -35,6 +35,7 @@ _INTERRUPTIONS: Final = {
     Reason.TOTAL_TIMEOUT: "the request took longer than timeouts.total",
     Reason.SHUTTING_DOWN: "the router is stopping and could not wait for the end of this answer",
 }
+_DECISION: Final = f"{Header.DECISION}: %b\r\n".encode()
 _PLACED: Final = f"{Header.REASON}: {Reason.PLACED}\r\n".encode()
 _ENGINE_ERROR: Final = f"{Header.REASON}: {Reason.ENGINE_ERROR}\r\n".encode()
 
@@ -143,7 +144,7 @@ class Exchange:
         attempts = self.attempts
         lines = identity_of(self.request.request_id, self.services.router.replica, attempts.endpoint_name)
         if attempts.explanation:
-            lines += b"x-fairlead-decision: %b\r\n" % attempts.explanation.encode()
+            lines += _DECISION % attempts.explanation.encode()
         return lines
 
     # What the connection to the engine calls.

@@ -44,6 +44,8 @@ _NOT_TO_CLIENT: Final = _HOP_BY_HOP | {
 
 _TO_CLIENT: Final = "to client"
 
+_WHO: Final = f"{Header.REQUEST_ID}: %b@%b\r\n".encode()
+_WHO_AND_WHERE: Final = _WHO + f"{Header.ENDPOINT}: %b\r\n".encode()
 _HARMLESS: Final = frozenset({b"close", b"keep-alive"})
 _REQUEST_ID: Final = re.compile(rb"[\x21-\x7e]{1,128}")
 """A client's request id goes into logs and to the engine: printable, without blanks, bounded."""
@@ -71,9 +73,8 @@ def request_id_of(first: First, random: Random) -> str:
 def identity_of(request_id: str, replica: str, endpoint: str | None = None) -> bytes:
     """Return the lines that say who answers: the request, this replica, and the endpoint that was tried last."""
     if endpoint is None:
-        return b"x-request-id: %b@%b\r\n" % (request_id.encode(), replica.encode())
-    who = (request_id.encode(), replica.encode(), endpoint.encode())
-    return b"x-request-id: %b@%b\r\nx-fairlead-endpoint: %b\r\n" % who
+        return _WHO % (request_id.encode(), replica.encode())
+    return _WHO_AND_WHERE % (request_id.encode(), replica.encode(), endpoint.encode())
 
 
 _REQUEST_ID_HEADER: Final = Header.REQUEST_ID.encode()

@@ -5,7 +5,7 @@ import logging
 from functools import partial
 from typing import Final
 
-from fairlead_router.contract import Reason
+from fairlead_router.contract import Header, Reason
 from fairlead_router.decisions.types import RequestView
 from fairlead_router.edge.response import Response
 from fairlead_router.errors import RequestError
@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 INLINE_BYTES: Final = 256 * 1024
 """A larger body takes longer than a millisecond to read, and is read by another thread."""
 
+_ONWARD: Final = f"%b%b{Header.REQUEST_ID}: %b\r\n%b".encode()
+"""The client's fields, those of the trace, the request's id, the framing."""
 _LENGTH: Final = b"content-length: %d\r\n"
 _CHUNKED: Final = b"transfer-encoding: chunked\r\n"
 
@@ -77,7 +79,7 @@ class Admitted:
         """Return the head that goes to the engine; `framing` is a line, or nothing where there is no body."""
         entry = self.entry
         fields = (entry.fields, lines_of(trace.headers_out()), self.request_id.encode(), framing)
-        return Head(entry.line, b"%b%bx-request-id: %b\r\n%b" % fields)
+        return Head(entry.line, _ONWARD % fields)
 
     def refuse(self, error: RequestError) -> None:
         """Answer with an error, and account for it."""
