@@ -359,7 +359,7 @@ class Decider:
             ready = [account for account in ready if account.uid not in entry.tried]
         if self._canary is None:
             return ready
-        side = self._canary.side_of(entry.demand.request, self._ready)
+        side = set(self._canary.side_of(entry.demand.request, self._ready))
         return [account for account in ready if account in side]
 
     def _refused(self, entry: Waiting, refusal: Rejection, now: float) -> tuple[RequestView, Decision]:
