@@ -12,6 +12,7 @@ from random import Random
 import orjson
 import uvloop
 
+from fairlead_router import garbage
 from fairlead_router.config import RouterConfig
 from fairlead_router.decisions.admission import Admission
 from fairlead_router.decisions.decider import Decider
@@ -92,6 +93,7 @@ class DeciderProcess:
             decider = Decider(policy, admission=admission, journal=self._journal)
             self._server = DeciderServer(decider, time.monotonic)
             self._journal.policy = config.policy
+            garbage.settle()  # before the first request
         elif config.policy != self._journal.policy:
             self._server.decider.set_policy(POLICIES[config.policy](self._random), config.policy)
         configure(self._server.decider, config)
