@@ -127,6 +127,9 @@ class Reason(StrEnum):
     """The API key's tenant has asked as much of this class as it may in a minute (429)."""
     SLO_UNREACHABLE = "slo_unreachable"
     """The request's first token would come later than its class allows (429)."""
+    TAKEN_BACK = "taken_back"
+    """The place was given to a more urgent request before the engine had begun to answer; this one waits again. Of a place
+    only: a request ends for another reason."""
     ENGINE_UNREACHABLE = "engine_unreachable"
     """Every engine tried refused the connection or closed it before its first byte (502)."""
     ENGINE_ERROR = "engine_error"
@@ -174,6 +177,7 @@ class Metric(StrEnum):
     ENDPOINT_STATE = "fairlead_router_endpoint_state"
     RETRIES = "fairlead_router_retries"
     RETRIES_WITHHELD = "fairlead_router_retries_withheld"
+    TAKEN_BACK = "fairlead_router_taken_back"
     DISCOVERY_CONNECTED = "fairlead_router_discovery_connected"
     DECIDER_CONNECTED = "fairlead_router_decider_connected"
     WORKERS = "fairlead_router_workers"

@@ -11,7 +11,7 @@ from typing import Final
 
 from fairlead_router.contract import Reason
 from fairlead_router.decisions.decider import Decider
-from fairlead_router.decisions.types import Decision, Outcome, RequestView, Ticket, Usage
+from fairlead_router.decisions.types import Decision, Outcome, Placement, RequestView, Ticket, Usage
 from fairlead_router.placing import Asker
 
 SETTLED_AT_A_TIME: Final = 16
@@ -39,6 +39,8 @@ class LocalDecider:
             self._waiting[id(request)] = asker
             asker.queued()
             self._set_timer()
+        elif type(decision) is Placement:
+            decision.ticket.holder = asker
         return decision
 
     def cancel(self, request: RequestView) -> None:
@@ -71,10 +73,21 @@ class LocalDecider:
         self._looking = False
         settled = self._decider.settle(self._clock(), SETTLED_AT_A_TIME)
         for request, decision in settled:
-            self._waiting.pop(id(request)).decided(decision)
+            asker = self._waiting.pop(id(request))
+            if isinstance(decision, Placement):
+                decision.ticket.holder = asker
+            asker.decided(decision)
         if len(settled) == SETTLED_AT_A_TIME:
             self.look_again()
+        elif self._waiting:
+            self._recall()
         self._set_timer()
+
+    def _recall(self) -> None:
+        """Ask for a place that somebody more urgent should have."""
+        ticket = self._decider.recall(self._clock())
+        if ticket is not None and ticket.holder is not None:
+            ticket.holder.recalled()
 
     def _set_timer(self) -> None:
         """Move the timer where something else is due next."""

@@ -164,6 +164,10 @@ class OtelTrace:
         """Note why the request is sent once more."""
         self._span.add_event("retry", {"fairlead.reason": reason.value})
 
+    def taken_back(self) -> None:
+        """Note that a more urgent request has got the place."""
+        self._span.add_event("taken_back")
+
     def first_token(self) -> None:
         """Note the first chunk that carries tokens."""
         self._span.add_event("first_token")

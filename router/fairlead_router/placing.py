@@ -4,10 +4,10 @@ from collections.abc import Set
 from typing import Protocol
 
 from fairlead_router.contract import Reason
-from fairlead_router.decisions.types import Decision, Outcome, RequestView, Ticket, Usage
+from fairlead_router.decisions.types import Decision, Holder, Outcome, RequestView, Ticket, Usage
 
 
-class Asker(Protocol):
+class Asker(Holder, Protocol):
     """Who has asked for a place, and was not answered at once."""
 
     def queued(self) -> None:

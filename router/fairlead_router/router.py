@@ -18,6 +18,7 @@ from fairlead_router.decisions.journal import Journal, Question
 from fairlead_router.decisions.ledger import Ledger
 from fairlead_router.decisions.policies import NAMING_PREFIXES, POLICIES
 from fairlead_router.decisions.retry import RetryPolicy
+from fairlead_router.decisions.rules import yielding
 from fairlead_router.decisions.types import EndpointView
 from fairlead_router.edge.limits import EdgeLimits
 from fairlead_router.errors import RequestError
@@ -240,3 +241,5 @@ class Router:
         self.engine_priorities = engine_priorities(config)
         """What engines are told of each class; nothing where they know no priorities."""
         self.slos = {service_class.name: slo_of(service_class) for service_class in config.classes}
+        self.yielding = yielding(rules_of(config))
+        """Classes whose requests may have to give their place to a more urgent one."""

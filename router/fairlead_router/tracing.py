@@ -58,6 +58,10 @@ class Trace(Protocol):
         """Note that the request is sent once more."""
         ...
 
+    def taken_back(self) -> None:
+        """Note that the request has given its place to a more urgent one."""
+        ...
+
     def first_token(self) -> None:
         """Note the first chunk that carries tokens."""
         ...
@@ -114,6 +118,9 @@ class NoTrace:
         """Note nothing."""
 
     def retried(self, reason: RetryReason) -> None:
+        """Note nothing."""
+
+    def taken_back(self) -> None:
         """Note nothing."""
 
     def first_token(self) -> None:

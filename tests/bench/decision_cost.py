@@ -82,6 +82,9 @@ async def asking(remote: RemoteDecider, at_once: int, placements: int) -> None:
         def queued(self) -> None:
             raise AssertionError("nobody waits here")
 
+        def recalled(self) -> None:
+            raise AssertionError("nobody waits for a place")
+
         def decided(self, decision: Decision) -> None:
             nonlocal left
             remote.end(ticket_of(decision), Reason.COMPLETED, 200)

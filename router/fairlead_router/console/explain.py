@@ -13,6 +13,7 @@ from rich.text import Text
 
 from fairlead_router.console import words
 from fairlead_router.console.admin import Admin, AdminError, asks_routers, chosen, get_json
+from fairlead_router.contract import Reason
 
 _PATH: Final = "/admin/v1/decisions"
 
@@ -141,6 +142,11 @@ def _went(decision: Decision) -> list[str]:
         return []
     if outcome is None:
         return ["it still runs"]
+    if outcome["reason"] == Reason.TAKEN_BACK:
+        after = words.seconds(outcome["durationSeconds"])
+        return [
+            f"taken back {after} after it had come, for {decision['recalledFor']}, which was more urgent; it waits again"
+        ]
     lines = []
     if outcome["ttftSeconds"] is not None:
         predicted = decision["predictedTtftSeconds"]

@@ -75,11 +75,11 @@ class Admission:
     def enter(
         self, demand: Demand, tried: frozenset[str], endpoints: Sequence[Candidate], now: float
     ) -> Rejection | None:
-        """Let a request wait that found no room, or say why not."""
+        """Let a request wait that found no room, or say why not; one that was taken back has been let in before."""
         queue, request = self.queue, demand.request
         rate = self._drain.tokens_per_second(endpoints, now)
         wait_seconds = queue.tokens_before(demand) / rate if rate > 0 else 0.0
-        if queue.full:
+        if queue.full and not request.taken_from:
             return Rejection(Reason.QUEUE_FULL, "the pool's queue is full", _whole(wait_seconds))
         service_seconds = min(_prefill_seconds(each, demand) for each in endpoints[:_LOOKED_AT])
         limit = request.slo.ttft_seconds
@@ -88,7 +88,7 @@ class Admission:
         entry.latest_start = deadline - service_seconds if limit is not None else inf
         late_by = now + wait_seconds - entry.latest_start
         if late_by > 0:
-            if self.queue.rules_of(demand).on_unreachable is OnUnreachable.REJECT:
+            if not self._waits_late(demand):
                 return unreachable(request.service_class, late_by)
             entry.late, entry.latest_start = True, inf
         if not queue:
@@ -107,13 +107,17 @@ class Admission:
             request = entry.demand.request
             if self.queue.patience_over(entry, now):
                 refusal = Rejection(Reason.QUEUE_TIMEOUT, "the request has waited as long as any may", 1)
-            elif self.queue.rules_of(entry.demand).on_unreachable is OnUnreachable.QUEUE:
+            elif self._waits_late(entry.demand):
                 self.queue.demote(entry)
                 continue
             else:
                 refusal = unreachable(request.service_class, 1.0)
             self.queue.remove(request)
             yield entry, refusal
+
+    def _waits_late(self, demand: Demand) -> bool:
+        """Whether a request waits on whose limit cannot be met: also one that has lost its place for another's limit."""
+        return demand.request.taken_from != "" or self.queue.rules_of(demand).on_unreachable is OnUnreachable.QUEUE
 
 
 _LOOKED_AT: Final = 16

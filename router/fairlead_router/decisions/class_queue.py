@@ -35,6 +35,11 @@ class Waiting:
         self.gone = False
         self.key: tuple[float, ...] = ()
 
+    @property
+    def urgent_at(self) -> float:
+        """When half of the time is used up in which it may wait; never where it has no limit, or has missed it."""
+        return self.entered_at + (self.latest_start - self.entered_at) / 2
+
 
 @dataclass(slots=True)
 class _Tenant:

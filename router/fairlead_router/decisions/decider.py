@@ -28,6 +28,7 @@ from fairlead_router.decisions.pace import USUAL_LIMITS, EngineLimits, Pace
 from fairlead_router.decisions.policies import Choice, Policy
 from fairlead_router.decisions.queue import Queue
 from fairlead_router.decisions.quotas import Quotas
+from fairlead_router.decisions.recalls import Recalls
 from fairlead_router.decisions.room import has_room
 from fairlead_router.decisions.rules import ClassRules, QueueLimits
 from fairlead_router.decisions.types import (
@@ -78,6 +79,8 @@ class Decider:
         """Those that discovery says take requests, in order of uid."""
         self._admission = admission
         self._journal = journal
+        self._recalls = _recalls_of(admission, None)
+        """None where nobody may have to give its place to another: that is not looked at then."""
         self._quotas = Quotas()
         self._window = Window()
         self._freed: dict[str, Account] = {}
@@ -113,6 +116,7 @@ class Decider:
         """Follow other rules of the classes and other bounds of the queue, where there is one."""
         if self._admission is not None:
             self._admission.use(rules, limits)
+            self._recalls = _recalls_of(self._admission, self._recalls)
             self._anew = True
 
     def set_endpoints(self, endpoints: Iterable[EndpointView]) -> None:
@@ -183,6 +187,21 @@ class Decider:
         self._anew = len(settled) >= most
         return settled
 
+    def recall(self, now: float) -> Ticket | None:
+        """Return a place that a more urgent request should have: its holder may still `end` it, and submit again.
+
+        Call it after `settle`.
+        """
+        admission, recalls = self._admission, self._recalls
+        first = None if admission is None or recalls is None else admission.queue.first(now)
+        if recalls is None or first is None or first.tried:
+            return None
+        working = _advised(self._ready, now)
+        ticket = recalls.ask(first, set(self._may_have(first, working)), now)
+        if ticket is not None and ticket.record is not None:
+            ticket.record.recalled_for = first.demand.request.request_id
+        return ticket
+
     def cancel(self, request: RequestView) -> bool:
         """Forget a request that waits, because nobody wants it any more; returns whether this very one did."""
         self._anew = True
@@ -194,7 +213,12 @@ class Decider:
 
     def next_due(self, now: float) -> float | None:
         """Return when `settle` has something to say even if nothing makes room; None while nothing waits."""
-        due = self._admission.queue.next_due() if self._admission is not None and self._admission.queue else None
+        queue = None if self._admission is None else self._admission.queue
+        due = queue.next_due() if queue else None
+        if queue and due is not None and self._recalls is not None:
+            first = queue.first(now)
+            recall_at = None if first is None else self._recalls.next_due(first, now)
+            due = due if recall_at is None else min(due, recall_at)
         if due is None or not self._tripped:
             return due
         trials = (account.breaker.trial_at for account in self._ready if account.breaker.tripped)
@@ -217,6 +241,8 @@ class Decider:
         if not ticket.open:
             raise ticket.ended_already()
         ticket.account.first_token(ticket, now)
+        if self._recalls is not None:
+            self._recalls.over(ticket)
         self._freed[ticket.account.uid] = ticket.account
         if ticket.account.breaker.worried:
             self._learn(ticket, _ANSWERED, now)
@@ -235,6 +261,8 @@ class Decider:
         if not ticket.open:
             raise ticket.ended_already()
         ticket.open = False
+        if self._recalls is not None:
+            self._recalls.over(ticket)
         account = ticket.account
         used = usage or Usage(0, ticket.token_chunks)
         account.own -= 1
@@ -382,6 +410,8 @@ class Decider:
         account.own += 1
         account.begin(ticket, demand, now)
         self._ledger.note(account)
+        if self._recalls is not None:
+            self._recalls.placed(ticket)
         if account.caches_prefixes:
             self._demands.placed(demand, account.uid)
         return ticket
@@ -407,6 +437,12 @@ class Decider:
             f"{states.count(state)} {state.replace('_', ' ')}" for state in EndpointState if state in states
         )
         return f"no engine can take the request: {counts}" + (f"; {len(tried)} tried" if tried else "")
+
+
+def _recalls_of(admission: Admission | None, before: Recalls | None) -> Recalls | None:
+    if admission is None or not admission.queue.yielding:
+        return None
+    return before or Recalls(admission.queue)
 
 
 def _takes_requests(account: Account) -> bool:

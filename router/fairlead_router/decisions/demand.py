@@ -45,6 +45,8 @@ class Demands:
         cached: Mapping[str, int] = self.prefixes.cached_tokens(request) if request.prefix else NOTHING_CACHED
         if request.session is not None:
             cached = self.sessions.cached_tokens(request.session, prompt_tokens, cached)
+        if request.taken_from and request.taken_from in cached:  # it was sent there, and not computed
+            cached = {uid: tokens for uid, tokens in cached.items() if uid != request.taken_from}
         return Demand(request, prompt_tokens, int(output_tokens), cached, request.model in self._adapters)
 
     def note_adapters(self, names: Set[str]) -> None:

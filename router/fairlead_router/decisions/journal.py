@@ -39,8 +39,8 @@ class Record:
     """One decision; `outcome` is there once a placed request has ended."""
 
     __slots__ = (
-        "at", "demand", "endpoint", "outcome", "policy", "predicted_ttft", "refusal", "request", "waited_seconds",
-        "weighed", "weighed_number",
+        "at", "demand", "endpoint", "outcome", "policy", "predicted_ttft", "recalled_for", "refusal", "request",
+        "waited_seconds", "weighed", "weighed_number",
     )  # fmt: skip
 
     def __init__(self, request: RequestView, at: float) -> None:
@@ -61,6 +61,8 @@ class Record:
         self.predicted_ttft: float | None = None
         """Seconds from the request's arrival."""
         self.outcome: Outcome | None = None
+        self.recalled_for: str | None = None
+        """Id of the more urgent request for which its place was asked back."""
 
     def placed(self, ticket: Ticket, waited_seconds: float) -> None:
         """Note where the request is."""
@@ -186,6 +188,7 @@ def shown(record: Record, clock_began_at: float) -> dict[str, Any]:
         "candidatesNotShown": record.weighed_number - len(record.weighed),
         "predictedTtftSeconds": record.predicted_ttft,
         "outcome": None if record.outcome is None else _shown_outcome(record.outcome),
+        "recalledFor": record.recalled_for,
     }
 
 

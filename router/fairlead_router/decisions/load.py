@@ -85,6 +85,17 @@ class Load:
             else:
                 del self.tbt_limits[limit]
 
+    def without(self, ticket: "Ticket") -> "Load":
+        """Return what there would be without a request."""
+        left = Load()
+        left.decodes = self.decodes if ticket.prefill_tokens else self.decodes - 1
+        left.prefill_tokens = self.prefill_tokens - ticket.prefill_tokens
+        left.kv_tokens = self.kv_tokens - ticket.kv_tokens
+        own = ticket.request.slo.tbt_seconds
+        left.tbt_limits = {limit: count - (limit == own) for limit, count in self.tbt_limits.items()}
+        left.tbt_limits = {limit: count for limit, count in left.tbt_limits.items() if count}
+        return left
+
     def tokens_per_batch(self, ticket: "Ticket", now: float, batches: int) -> float:
         """Return the mean tokens of the endpoint's batches since the request's first token, if there were so many."""
         decode_seconds, computed_tokens = ticket.seen

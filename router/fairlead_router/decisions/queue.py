@@ -22,7 +22,7 @@ from operator import itemgetter
 from typing import Final
 
 from fairlead_router.decisions.class_queue import ClassQueue, Keyed, Waiting, drop_stale, push
-from fairlead_router.decisions.rules import DEFAULT_RULES, ClassRules, QueueLimits
+from fairlead_router.decisions.rules import DEFAULT_RULES, ClassRules, QueueLimits, yielding
 from fairlead_router.decisions.types import Demand, RequestView
 
 WINDOW_SHARE: Final = 0.25
@@ -39,6 +39,8 @@ class Queue:
 
     def __init__(self, rules: Mapping[str, ClassRules], limits: QueueLimits) -> None:
         self.limits = limits
+        self.yielding = yielding(rules)
+        """Classes whose requests may have to give their place to one that waits here."""
         self._rules = rules
         self._has_shares = _has_shares(rules)
         self._lines: dict[tuple[str, frozenset[str]], ClassQueue] = {}
@@ -58,6 +60,7 @@ class Queue:
     def use(self, rules: Mapping[str, ClassRules], limits: QueueLimits) -> None:
         """Follow other rules and limits; what waits goes on waiting, also of a class that is not declared any more."""
         self.limits = limits
+        self.yielding = yielding(rules)
         self._rules = rules
         self._has_shares = _has_shares(rules)
         self._lines = {key: line for key, line in self._lines.items() if line.waiting}
@@ -98,13 +101,14 @@ class Queue:
 
     def placed(self, entry: Waiting, now: float) -> None:
         """Take out a request that has got its place."""
-        self._line_of(entry).served(entry)
+        if not entry.demand.request.taken_from:
+            self._line_of(entry).served(entry)
         self._depart(entry)
         self.served(entry.demand, now)
 
     def served(self, demand: Demand, now: float) -> None:
-        """Note what was placed, from the queue or past it."""
-        if not self._has_shares:
+        """Note what was placed, from the queue or past it: once, also where the first place was taken back."""
+        if not self._has_shares or demand.request.taken_from:
             return
         service_class = demand.request.service_class
         fade = exp((self._served_at - now) / _SHARE_SECONDS)
@@ -112,6 +116,11 @@ class Queue:
             self._served[name] *= fade
         self._served_at = now
         self._served[service_class] = self._served.get(service_class, 0.0) + demand.tokens
+
+    def can_spare(self, service_class: str, tokens: int) -> bool:
+        """Whether a class has had its share also without these tokens."""
+        share = self.rules_of_class(service_class).share
+        return not share or self._served.get(service_class, 0.0) - tokens >= share * sum(self._served.values())
 
     def heads(self, now: float) -> Iterator[tuple[Waiting, bool]]:
         """Yield the next of every line in the order in which classes are served, and whether it is owed its share.
@@ -131,6 +140,10 @@ class Queue:
                 ranked.append((not starved, not pressing, -rules.priority, name, not tried, head))
         for unstarved, *_, head in sorted(ranked, key=itemgetter(0, 1, 2, 3, 4)):
             yield head, not unstarved
+
+    def first(self, now: float) -> Waiting | None:
+        """Return the one that room is for, wherever it comes up."""
+        return next((entry for entry, _ in self.heads(now)), None)
 
     def at_home(self, uid: str, heads: Sequence[tuple[Waiting, bool]], now: float) -> Waiting | None:
         """Return the first request that has most of its prompt cached at an endpoint, unless one of `heads` must not wait.
@@ -233,6 +246,10 @@ class Queue:
         """Return how the class of a request is treated."""
         return self._rules.get(demand.request.service_class, DEFAULT_RULES)
 
+    def rules_of_class(self, service_class: str) -> ClassRules:
+        """Return how a class is treated; one that is not declared any more as if nothing were said of it."""
+        return self._rules.get(service_class, DEFAULT_RULES)
+
 
 def _has_shares(rules: Mapping[str, ClassRules]) -> bool:
     """Whether it matters what classes have had."""
@@ -241,4 +258,4 @@ def _has_shares(rules: Mapping[str, ClassRules]) -> bool:
 
 def _is_urgent(entry: Waiting, now: float) -> bool:
     """Whether a request has used up half of the time in which it may wait."""
-    return not entry.late and now - entry.entered_at >= (entry.latest_start - entry.entered_at) / 2
+    return now >= entry.urgent_at

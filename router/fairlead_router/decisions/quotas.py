@@ -42,7 +42,8 @@ class Quotas:
     def charge(self, demand: Demand, now: float) -> Rejection | None:
         """Take what a request needs; returns why it is refused where there is not enough, and then nothing was taken.
 
-        A request that needs more tokens than a minute's worth may have all of them.
+        A request that needs more tokens than a minute's worth may have all of them. One whose place was taken back is not
+        refused: it has got back what it had taken before.
         """
         request, quota = demand.request, demand.request.quota
         if quota is None:
@@ -53,7 +54,7 @@ class Quotas:
             wait = max(0.0, 1.0 - bucket.requests) / quota.requests * _MINUTE
         if quota.tokens is not None:
             wait = max(wait, (min(demand.tokens, quota.tokens) - bucket.tokens) / quota.tokens * _MINUTE)
-        if wait > _ROUNDING:
+        if wait > _ROUNDING and not request.taken_from:
             message = f"{request.tenant} has asked as much of the class {request.service_class} as it may in a minute"
             return Rejection(Reason.QUOTA_EXCEEDED, message, ceil(wait))
         bucket.requests -= 1.0

@@ -1,5 +1,6 @@
 """What the SLO declaration says of service classes beside their limits, and what the queue may hold."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -34,3 +35,9 @@ class QueueLimits:
 
 
 DEFAULT_RULES = ClassRules()
+
+
+def yielding(rules: Mapping[str, ClassRules]) -> frozenset[str]:
+    """Return the classes that have one above them, to which a request may have to give its place."""
+    highest = max((each.priority for each in rules.values()), default=0)
+    return frozenset(name for name, each in rules.items() if each.priority < highest)

@@ -61,6 +61,8 @@ class RequestView(NamedTuple):
     """Whether its placement is to be explained at once."""
     quota: Quota | None = None
     """What its tenant may ask of its class in a minute; None is no limit."""
+    taken_from: str = ""
+    """Uid of the endpoint at which its place was taken back; empty where none was. That happens once at most."""
 
 
 NOTHING_CACHED: Final[Mapping[str, int]] = {}
@@ -144,6 +146,14 @@ class TicketError(Exception):
     """A ticket was used after its end."""
 
 
+class Holder(Protocol):
+    """Who holds a place."""
+
+    def recalled(self) -> None:
+        """Give the place back for a more urgent request, and ask for another; but not once the engine has begun to answer."""
+        ...
+
+
 class Ticket:
     """A request that holds a place on an endpoint until `Decider.end`, and how far it has come.
 
@@ -151,7 +161,7 @@ class Ticket:
     """
 
     __slots__ = (
-        "_arrived_at", "account", "adapted", "charged_tokens", "endpoint", "first_at", "kv_tokens", "last_token", "open", "placed_at",
+        "_arrived_at", "account", "adapted", "charged_tokens", "endpoint", "first_at", "holder", "kv_tokens", "last_token", "open", "placed_at",
         "predicted_seconds", "prefill_tokens", "record", "request", "seen", "token_chunks", "trial", "ttft", "worst_tbt",
     )  # fmt: skip
 
@@ -174,6 +184,8 @@ class Ticket:
         self.seen = (0.0, 0)
         self.prefill_tokens = 0
         self.kv_tokens = 0
+        self.holder: Holder | None = None
+        """Who can be asked to give the place back."""
         self.record: Record | None = None
         """Of the decision that has placed it, where one is kept."""
         self.ttft: float | None = None

@@ -3,6 +3,7 @@
     place (perhaps after a while in the queue) -> connect -> send
       ^                                                         |
       +---------------------- wait a little <-------------------+  the engine is not there, or has not begun
+      +---------------------------------------------------------+  the place is wanted for a more urgent request
 
 Sending a request once more is safe while no engine has begun with it. That is known of an engine that refused the
 connection, closed it without a byte, or says itself that it is not available.
@@ -89,6 +90,21 @@ class Attempts:
         if self.over and isinstance(decision, Placement):
             self._services.end(decision.ticket, Reason.CLIENT_DISCONNECTED, 0)
         self._take(decision)
+
+    @guarded
+    def recalled(self) -> None:
+        """Give the place to a more urgent request and wait for another, unless the engine has begun to answer.
+
+        The engine aborts a request whose connection is gone, so that it does not run twice.
+        """
+        ticket = self.ticket
+        if ticket is None or self._exchange.request.taken_from or not self._outbound.repeatable:
+            return
+        self.let_go()
+        self.ticket = None
+        self.outcome = self._services.end(ticket, Reason.TAKEN_BACK, 0)  # until there is a better one
+        self._exchange.taken_back(ticket.endpoint.uid)
+        self.place()
 
     def not_answered(self, error: NotAnsweredError) -> None:
         """Send the request once more where that can do no harm."""

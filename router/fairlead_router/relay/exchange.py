@@ -92,6 +92,14 @@ class Exchange:
         self._silence, self._silence_reason = self.services.router.limits.total, Reason.TOTAL_TIMEOUT
         self._wait()
 
+    def taken_back(self, uid: str) -> None:
+        """Begin anew: the place on the endpoint was given to another, which has answered with a head at most."""
+        self.request = request = self.request._replace(taken_from=uid)
+        self.status, self._relayed, self.answer_chunk = 0, None, _not_a_stream
+        self.services.telemetry.taken_back(request.service_class)
+        self.trace.taken_back()
+        self.not_sent()
+
     def pause(self) -> None:
         """Read no more of the answer: the client takes none. That is not the engine's silence."""
         self._paused = True
@@ -153,13 +161,15 @@ class Exchange:
         if head.status in UNAVAILABLE and self.attempts.taken_elsewhere(head.status):
             return
         self.status = head.status
-        self._outbound.answered()
+        stream = is_stream(head)
+        if not (stream and self.request.service_class in self.services.router.yielding):
+            self._outbound.answered()  # else not before its body: engines send heads of streams long before
         placed = _PLACED if head.status < 300 else _ENGINE_ERROR
         lines = to_client(head) + self._identity() + placed
-        if is_stream(head):
+        if stream:
             dialect, clock = self.admitted.entry.route.dialect, self._stream_clock()
-            self._relayed = stream = Stream(head, self.response, lines, dialect, clock)
-            self.answer_chunk = stream.chunk
+            self._relayed = relayed = Stream(head, self.response, lines, dialect, clock)
+            self.answer_chunk = relayed.chunk
         else:
             self._relayed = Whole(head, self.response, lines)
 
@@ -173,6 +183,7 @@ class Exchange:
             self._silence = self.services.router.limits.inter_token + SWEEP_SECONDS
             self._silence_reason = Reason.INTER_TOKEN_TIMEOUT
             self.deadline = self._due()
+            self._outbound.answered()
         try:
             relayed.data(data)
         except EventTooLargeError as error:

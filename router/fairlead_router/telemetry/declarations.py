@@ -36,6 +36,9 @@ DECLARATIONS: Mapping[Metric, Declaration] = {
     Metric.GOOD_REQUESTS: Declaration(Kind.COUNTER, "Requests completed within TTFT and TBT.", ("pool", "class")),
     Metric.TOKENS: Declaration(Kind.COUNTER, "Tokens of relayed requests.", ("pool", "direction")),
     Metric.RETRIES: Declaration(Kind.COUNTER, "Requests sent once more.", ("pool", "reason")),
+    Metric.TAKEN_BACK: Declaration(
+        Kind.COUNTER, "Requests that have given their place to a more urgent one.", ("pool", "class")
+    ),
     Metric.RETRIES_WITHHELD: Declaration(Kind.COUNTER, "Retries that the budget did not allow.", ("pool",)),
     Metric.CONFIG_ERRORS: Declaration(Kind.COUNTER, "Configurations refused.", ("pool",)),
     Metric.ACCESS_LOG_DROPPED: Declaration(Kind.COUNTER, "Lines of the access log that were lost.", ("pool",)),

@@ -26,6 +26,7 @@ _COUNTED = (
     Metric.GOOD_REQUESTS,
     Metric.TOKENS,
     Metric.RETRIES,
+    Metric.TAKEN_BACK,
     Metric.CONFIG_ERRORS,
 )
 _OBSERVED = (
@@ -135,6 +136,10 @@ class Telemetry:
     def retried(self, reason: RetryReason) -> None:
         """Count a request that is sent once more."""
         self._counters[Metric.RETRIES][self._pool, reason].value += 1
+
+    def taken_back(self, service_class: str) -> None:
+        """Count a request that has given its place to a more urgent one."""
+        self._counters[Metric.TAKEN_BACK][self._pool, service_class].value += 1
 
     def config_refused(self) -> None:
         """Count a configuration that was refused; the last good one stays."""

@@ -9,10 +9,13 @@
     [cancel, number]
     [first_byte, number]
     [end, number, reason, status, prompt tokens, output tokens, TTFT, worst TBT]
+                                                        [recall, number]
     [ping]                                              [pong]
 
 A worker numbers its requests. The answer to a `submit` may come late: a decider may let a request wait. After a `cancel`
-the worker knows the number no more; an answer that was on its way is of no use, and the decider takes a place back. `running`
+the worker knows the number no more; an answer that was on its way is of no use, and the decider takes a place back. To a
+`recall` a worker says `end` with the reason `taken_back` and then `submit` under another number, or nothing if the engine has
+begun to answer: one more urgent is to have the place. `running`
 comes first on every connection, so that a decider that has just started knows all requests that run, and which numbers they
 will end under. A decider that loses a worker forgets its requests that wait, and gives back all its places.
 """
@@ -35,6 +38,7 @@ class Say(StrEnum):
     PLACE = "place"
     REJECT = "reject"
     CANCEL = "cancel"
+    RECALL = "recall"
     FIRST_BYTE = "first_byte"
     END = "end"
     PING = "ping"
@@ -64,6 +68,7 @@ def submission(number: int, request: RequestView, tried: Set[str]) -> Message:
         request.session,
         request.explained,
         None if request.quota is None else (request.quota.requests, request.quota.tokens),
+        request.taken_from,
         tuple(tried),
     )
 
@@ -71,7 +76,7 @@ def submission(number: int, request: RequestView, tried: Set[str]) -> Message:
 def submitted(message: Message) -> tuple[RequestView, frozenset[str]]:
     """Return the request that a `submission` is about, and what was tried."""
     _, _, request_id, model, service_class, arrived_at, ttft, tbt, streamed, *asked, tried = message
-    prompt_bytes, max_output_tokens, prefix, tenant, session, explained, quota = asked
+    prompt_bytes, max_output_tokens, prefix, tenant, session, explained, quota, taken_from = asked
     request = RequestView(
         request_id,
         model,
@@ -86,6 +91,7 @@ def submitted(message: Message) -> tuple[RequestView, frozenset[str]]:
         session=session,
         explained=explained,
         quota=None if quota is None else Quota(*quota),
+        taken_from=taken_from,
     )
     return request, frozenset(tried)
 

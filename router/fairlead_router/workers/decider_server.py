@@ -117,6 +117,10 @@ class Asking:
         del self._waiting[number]
         self.answer(number, decision)
 
+    def recalled(self, number: int) -> None:
+        """Ask the worker for a place that it holds."""
+        self.link.send((Say.RECALL.value, number))
+
     def _submit(self, message: Message) -> None:
         number: int = message[1]
         request, tried = submitted(message)
@@ -174,3 +178,6 @@ class _Asker:
 
     def decided(self, decision: Decision) -> None:
         self._asking.decided(self._number, decision)
+
+    def recalled(self) -> None:
+        self._asking.recalled(self._number)

@@ -164,6 +164,8 @@ class RemoteDecider:
                     asked.asker.decided(Rejection(_REASONS[reason], text, retry_after))
             case Say.QUEUED if message[1] in self._asked:
                 self._asked[message[1]].asker.queued()
+            case Say.RECALL:
+                self._recalled(message[1])
             case Say.HELLO:
                 self._begin_to_ask()
 
@@ -215,8 +217,15 @@ class RemoteDecider:
             self._ask_for_another(number, uid, asked)
             return
         ticket.trial = ticket.trial or trial
+        ticket.holder = asked.asker
         self._open[ticket] = number
         asked.asker.decided(Placement(ticket, explanation=explanation))
+
+    def _recalled(self, number: int) -> None:
+        """Ask for a place back, unless it was given back meanwhile; so few are asked for that they have no index."""
+        holder = next((ticket.holder for ticket, open_ in self._open.items() if open_ == number), None)
+        if holder is not None:
+            holder.recalled()
 
     def _ask_for_another(self, number: int, uid: str, asked: _Asked) -> None:
         """Turn down a place on an endpoint that this worker has not heard of yet, or not any more."""

@@ -31,6 +31,9 @@ class Asker:
     def queued(self) -> None:
         self.is_queued = True
 
+    def recalled(self) -> None:
+        raise AssertionError("no class is above another here")
+
     def decided(self, decision: Decision) -> None:
         assert self.decision is None
         self.decision = decision

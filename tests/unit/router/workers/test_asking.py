@@ -13,13 +13,14 @@ from fairlead_router.decisions.admission import Admission
 from fairlead_router.decisions.decider import Decider
 from fairlead_router.decisions.pace import EngineLimits
 from fairlead_router.decisions.policies import POLICIES
-from fairlead_router.decisions.rules import QueueLimits
+from fairlead_router.decisions.rules import ClassRules, QueueLimits
 from fairlead_router.decisions.types import EndpointView, Placement, Rejection, RequestView, Slo
 from fairlead_router.workers.asking import submission, submitted
 from fairlead_router.workers.decider_server import DeciderServer
 from fairlead_router.workers.remote_decider import SILENCE_SECONDS, RemoteDecider
 
 REQUEST = RequestView("r", "m", "c", arrived_at=0.0)
+NO_RULES: dict[str, ClassRules] = {}
 
 
 def own_decider(*uids: str, admission: Admission | None = None, at_once: int = 1024) -> Decider:
@@ -45,8 +46,8 @@ class Hub:
         self.server: DeciderServer
         self._accepting: asyncio.Task[None] | None = None
 
-    def start(self, *uids: str, open_: bool = True, **how: object) -> None:
-        admission = Admission({}, QueueLimits(requests=3))
+    def start(self, *uids: str, open_: bool = True, rules: dict[str, ClassRules] = NO_RULES, **how: object) -> None:
+        admission = Admission(rules, QueueLimits(requests=3))
         self.server = DeciderServer(own_decider(*uids, admission=admission, **how), time.monotonic)
         if open_:
             self.server.open()
@@ -87,7 +88,7 @@ class Asked:
 
     def __init__(self, request: RequestView) -> None:
         self.request = request
-        self.is_queued = False
+        self.is_queued = self.is_recalled = False
         self._decided: asyncio.Future[Placement | Rejection] = asyncio.get_running_loop().create_future()
 
     def queued(self) -> None:
@@ -95,6 +96,9 @@ class Asked:
 
     def decided(self, decision: Placement | Rejection) -> None:
         self._decided.set_result(decision)
+
+    def recalled(self) -> None:
+        self.is_recalled = True
 
     @property
     def answered(self) -> bool:
@@ -115,8 +119,8 @@ class Worker:
     async def submit(self, tried: frozenset[str] = frozenset()) -> Placement | Rejection:
         return await self.ask(tried).answer()
 
-    def ask(self, tried: frozenset[str] = frozenset()) -> "Asked":
-        asked = Asked(REQUEST._replace())
+    def ask(self, tried: frozenset[str] = frozenset(), **changes: object) -> "Asked":
+        asked = Asked(REQUEST._replace(**changes))
         decision = self.remote.submit(asked.request, tried, asked)
         if decision is not None:
             asked.decided(decision)
@@ -158,7 +162,9 @@ async def worker(hub, kit):
 
 
 def test_a_request_arrives_at_the_decider_as_it_was_asked():
-    request = RequestView("id", "model", "class", 12.5, Slo(0.5, None), streamed=True, prompt_bytes=7, tenant="acme")
+    request = RequestView(
+        "id", "model", "class", 12.5, Slo(0.5, None), streamed=True, prompt_bytes=7, tenant="acme", taken_from="a"
+    )
     assert submitted(submission(3, request, {"a", "b"})) == (request, {"a", "b"})
 
 
@@ -346,6 +352,44 @@ async def test_a_place_that_crosses_its_cancellation_is_given_back(hub, worker, 
     await kit.until(lambda: hub.loads == {"a": 1}, "the first place is free")
     assert not asked.answered
     assert loads(one.own) == {"a": 1}
+
+
+@pytest.fixture
+async def recalled(hub, worker, kit):
+    """A worker whose place is asked back for a request of another, its request and its ticket, and that other request."""
+    hub.start("a", at_once=1, rules={"urgent": ClassRules(priority=1), "c": ClassRules()})
+    one, other = await worker("a"), await worker("a")
+    asked = one.ask(streamed=True)
+    ticket = (await asked.answer()).ticket
+    urgent = other.ask(service_class="urgent", arrived_at=time.monotonic(), slo=Slo(0.4, None), streamed=True)
+    await kit.until(lambda: asked.is_recalled, "the place is asked back")
+    return one, asked, ticket, urgent
+
+
+async def test_a_place_is_asked_back_from_the_worker_that_has_it_for_a_request_of_another(hub, recalled, kit):
+    one, asked, ticket, urgent = recalled
+    one.end(ticket, Reason.TAKEN_BACK, 0)
+    again = one.ask(**asked.request._replace(taken_from="a")._asdict())
+    assert (await urgent.answer()).ticket.endpoint.uid == "a"
+    await kit.until(lambda: again.is_queued, "it waits again")
+    assert hub.loads == {"a": 1}
+    assert loads(one.own) == {"a": 0}
+
+
+async def test_a_worker_that_keeps_the_place_says_nothing(hub, recalled):
+    one, _, ticket, urgent = recalled
+    one.remote.first_byte(ticket)
+    assert (await urgent.answer()).reason is Reason.SLO_UNREACHABLE
+    one.end(ticket)
+
+
+async def test_a_place_that_was_given_back_meanwhile_is_not_asked_of_anybody(hub, worker, kit):
+    hub.start("a")
+    one = await worker("a")
+    asked = one.ask()
+    one.end((await asked.answer()).ticket)
+    one.remote._receive(("recall", 1))
+    assert not asked.is_recalled
 
 
 async def test_requests_that_wait_are_gone_with_their_worker(hub, worker, kit):

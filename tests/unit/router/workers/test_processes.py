@@ -510,6 +510,45 @@ async def test_what_waits_in_one_worker_gets_the_room_that_another_s_request_lea
     assert await router.metric("queue_wait_seconds_count") == 12
 
 
+async def test_a_place_is_taken_back_whichever_worker_has_it(several, engine, kit, tmp_path):
+    """The engine computes the long prompt for ever, until its client is gone; then it answers whatever comes."""
+    served = []
+
+    async def script(connection):
+        request = scripted.requests[-1]
+        if request.line.startswith("GET"):
+            await kit.answers(kit.whole(b""))(connection)
+            return
+        served.append(request.headers["x-request-id"])
+        if len(served) == 1:
+            await connection.hang()
+        else:
+            await kit.streams(kit.token(), kit.DONE)(connection)
+
+    scripted = await engine(script)
+    path = tmp_path / "router.yaml"
+    classes = [{"name": "batch", "default": True}, {"name": "urgent", "priority": 1, "ttft": "2s"}]
+    endpoints = [{"uid": "a", "address": scripted.address}]
+    path.write_text(json.dumps({"classes": classes, "endpoints": endpoints, "engine": {"maxNumSeqs": 1}}))
+    router = await several("--config", path)
+
+    async def ask(name: str) -> bytes:
+        headers = {"x-request-id": name, "x-slo-class": name.partition("-")[0]}
+        async with router.session.post(router.url + "/v1/completions", json=STREAM, headers=headers) as answer:
+            assert answer.status == 200
+            return await answer.read()
+
+    long = asyncio.create_task(ask("batch-0"))
+    await kit.until(lambda: served == ["batch-0"], "the long prompt is at the engine")
+    urgent = [asyncio.create_task(ask(f"urgent-{number}")) for number in range(4)]  # some of them in the other worker
+    answers = await asyncio.gather(*urgent, long)
+    assert all(answer.count(b"[DONE]") == 1 for answer in answers)
+    assert sorted(served) == ["batch-0", "batch-0", *(f"urgent-{number}" for number in range(4))]
+    assert served[-1] == "batch-0"
+    await router.until_metric("taken_back_total", 1, **{"class": "batch"})
+    await router.until_metric("in_flight", 0)
+
+
 async def test_a_killed_worker_takes_what_waits_in_it_out_of_the_queue_and_nothing_else(waiters, engines):
     router, asking = waiters
     os.kill(router.workers()[0], signal.SIGKILL)
