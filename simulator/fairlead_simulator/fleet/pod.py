@@ -49,6 +49,10 @@ class Pod:
         """Take a request."""
         self._core.add(request, now)
 
+    def abort(self, request_id: str) -> None:
+        """Forget a request; a batch that is running with it goes on to its end."""
+        self._core.abort(request_id)
+
     def begin(self, now: float) -> float | None:
         """Begin the next batch if none is running; returns when it will end."""
         if self._batch is not None or not self.up:

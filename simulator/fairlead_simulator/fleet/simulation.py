@@ -87,8 +87,10 @@ class Fleet:
 
         self._at(arrival.seconds, happen)
 
-    def _submit(self, arrival: Arrival, decider: Decider, now: float, tried: frozenset[str]) -> None:
-        decision = decider.submit(self._view(arrival), now, tried)
+    def _submit(
+        self, arrival: Arrival, decider: Decider, now: float, tried: frozenset[str], taken_from: str = ""
+    ) -> None:
+        decision = decider.submit(self._view(arrival, taken_from), now, tried)
         if decision is not None:
             self._decided(arrival, decider, decision, now)
             return
@@ -102,6 +104,17 @@ class Fleet:
         for request, decision in decider.settle(now):
             arrival, _ = self._waiting.pop(request.request_id)
             self._decided(arrival, decider, decision, now)
+        while (ticket := decider.recall(now)) is not None:
+            self._take_back(ticket, now)
+            self._settle(decider, now)
+
+    def _take_back(self, ticket: Ticket, now: float) -> None:
+        """Give a place to a more urgent request, and let this one wait again."""
+        uid, request_id = ticket.endpoint.uid, ticket.request.request_id
+        running = self._running[uid].pop(request_id)
+        self._pods[uid].abort(request_id)
+        running.decider.end(ticket, Reason.TAKEN_BACK, now)
+        self._submit(running.arrival, running.decider, now, frozenset(), taken_from=uid)
 
     def _decided(self, arrival: Arrival, decider: Decider, decision: Decision, now: float) -> None:
         if isinstance(decision, Placement):
@@ -109,7 +122,7 @@ class Fleet:
         else:
             self._meter.rejected(arrival)
 
-    def _view(self, arrival: Arrival) -> RequestView:
+    def _view(self, arrival: Arrival, taken_from: str) -> RequestView:
         lengths = arrival.lengths
         service_class = arrival.stream.service_class
         return RequestView(
@@ -122,6 +135,7 @@ class Fleet:
             prompt_tokens=lengths.prompt_tokens,
             prefix=lengths.block_hashes[: lengths.prompt_tokens // BLOCK_TOKENS],
             prefix_block_tokens=BLOCK_TOKENS,
+            taken_from=taken_from,
         )
 
     def _place(self, running: _Running, now: float) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from fairlead_engine.batch_time import Linear
 from fairlead_engine.limits import Limits
+from fairlead_router.decisions.decider import Decider
 from fairlead_router.decisions.rules import ClassRules, OnUnreachable, QueueLimits
 from fairlead_router.decisions.types import Slo
 from fairlead_simulator.fleet.capacity import capacity
@@ -118,6 +119,22 @@ def test_overload_is_refused_early_and_the_strict_class_keeps_its_limits():
     ours = simulate_fleet(replace(made, policy=PolicySpec.parse("rad")))
     assert ours.classes["strict"].goodput > 0.95
     assert ours.goodput > shipped.goodput
+
+
+def test_places_that_are_taken_back_let_the_strict_class_begin_in_time(monkeypatch):
+    """Prompts of 6000 tokens take an engine most of a second, and a strict request has less than that."""
+    streams = (
+        Stream("strict", 0.7, Fixed(Lengths(100, 20))),
+        Stream("batch", 0.3, Fixed(Lengths(6000, 20))),
+    )
+    made = scenario("rad", streams=streams, qps=12.0, seconds=60.0)
+    ours = simulate_fleet(made)
+    monkeypatch.setattr(Decider, "recall", lambda *_: None)
+    without = simulate_fleet(made)
+    assert ours.classes["strict"].goodput > 0.99
+    assert ours.classes["strict"].goodput > without.classes["strict"].goodput + 0.1
+    assert ours.goodput > without.goodput
+    assert sum(each.completed + each.rejected for each in ours.classes.values()) == ours.offered
 
 
 @pytest.mark.parametrize(("shares", "index"), [([1, 1, 1], 1.0), ([1, 0, 0, 0], 0.25), ([], None)])
