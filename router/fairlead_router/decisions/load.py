@@ -37,10 +37,13 @@ class Load:
         self._computed_tokens = 0  # of prompts that were computed to their end
         self._since = 0.0
 
-    @property
-    def tightest_tbt_seconds(self) -> float | None:
-        """The strictest TBT limit of a running request; None where none has any."""
-        return min(self.tbt_limits, default=None)
+    def tightest_tbt_seconds(self, least: float) -> float | None:
+        """Return the strictest TBT limit of a running request that is not below `least`; None where there is none."""
+        tightest = None
+        for limit in self.tbt_limits:
+            if limit >= least and (tightest is None or limit < tightest):
+                tightest = limit
+        return tightest
 
     def begin(self, ticket: "Ticket", demand: "Demand", now: float) -> None:
         """Note what a request takes, from its placement on."""

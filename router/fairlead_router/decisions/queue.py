@@ -27,9 +27,9 @@ from fairlead_router.decisions.types import Demand, RequestView
 
 WINDOW_SHARE: Final = 0.25
 """Width of a window of deadlines, as a share of the TTFT limit."""
-_SHARE_SECONDS: Final = 60.0
+SHARE_SECONDS: Final = 60.0
 """Time over which classes have their shares."""
-_STARVED: Final = 0.75
+STARVED: Final = 0.75
 """A class that has had less than this of its share goes before everybody."""
 _MANY_TIMERS: Final = 1000
 
@@ -111,7 +111,7 @@ class Queue:
         if not self._has_shares or demand.request.taken_from:
             return
         service_class = demand.request.service_class
-        fade = exp((self._served_at - now) / _SHARE_SECONDS)
+        fade = exp((self._served_at - now) / SHARE_SECONDS)
         for name in self._served:
             self._served[name] *= fade
         self._served_at = now
@@ -135,7 +135,7 @@ class Queue:
             head = line.head() if line.waiting else None
             if head is not None:
                 rules, had = line.rules, self._served.get(name, 0.0)
-                starved = had < _STARVED * rules.share * total
+                starved = had < STARVED * rules.share * total
                 pressing = had < rules.share * total or _is_urgent(head, now)
                 ranked.append((not starved, not pressing, -rules.priority, name, not tried, head))
         for unstarved, *_, head in sorted(ranked, key=itemgetter(0, 1, 2, 3, 4)):

@@ -53,10 +53,12 @@ def _within_tbt(endpoint: Candidate, demand: Demand) -> bool:
     own = demand.request.slo.tbt_seconds
     if (own is None and not load.tbt_limits) or not pace.trusted:
         return True
-    tightest = load.tightest_tbt_seconds
-    if tightest is None or (own is not None and own < tightest):
+    least = pace.batch_seconds(1)
+    # Holding requests back would not keep a limit that every batch breaks; it does not lift the others either.
+    tightest = load.tightest_tbt_seconds(least)
+    if own is not None and own >= least and (tightest is None or own < tightest):
         tightest = own
-    if tightest is None or tightest < pace.batch_seconds(1):
-        return True  # there is none, or one that every batch breaks: holding requests back would not keep it
+    if tightest is None:
+        return True
     tokens = load.decodes + 1 + load.prefill_tokens + demand.tokens_to_compute(endpoint.uid)
     return pace.batch_seconds(min(endpoint.limits.batch_tokens, tokens)) <= tightest

@@ -1,20 +1,22 @@
 """Run now, wait or refuse: the decider with SLAI's admission before it."""
 
 from random import Random
+from typing import NamedTuple
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from fairlead_router.contract import EndpointState, Reason
 from fairlead_router.decisions.admission import MOST_RETRY_AFTER_SECONDS, Admission
+from fairlead_router.decisions.class_queue import Waiting
 from fairlead_router.decisions.decider import Decider
 from fairlead_router.decisions.pace import EngineLimits
 from fairlead_router.decisions.policies import POLICIES
 from fairlead_router.decisions.room import has_room
 from fairlead_router.decisions.rules import ClassRules, OnUnreachable, QueueLimits
-from fairlead_router.decisions.types import EndpointView, Placement, Rejection, RequestView, Slo
+from fairlead_router.decisions.types import Demand, EndpointView, Placement, Rejection, RequestView, Slo
 
 LIMITS = EngineLimits(max_num_seqs=4, batch_tokens=512, kv_tokens=100_000)
 RULES = {
@@ -444,20 +446,72 @@ TestAnyOrder = AnyOrder.TestCase
 TestAnyOrder.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
 
 
-@given(more=st.integers(0, 100), tokens=st.integers(1, 2000))
-@settings(deadline=None)
-def test_more_that_waits_never_turns_a_refusal_into_an_admission(more, tokens):
-    def decision(waiting: int) -> str:
-        pool = Pool()
-        teach(pool)
-        pool.fill()
-        for _ in range(waiting):
-            pool.submit("strict", 300)
-        found = pool.submit("strict", tokens)
-        return "refused" if isinstance(found, Rejection) else "waits"
+class Load(NamedTuple):
+    """What is there before a request comes: prompts that are computed, streams that run, and requests that wait."""
 
-    if decision(more) == "refused":
-        assert decision(more + 20) == "refused"
+    prompts: tuple[tuple[str, int], ...]
+    streams: tuple[tuple[str, float | None], ...]
+    waiting: tuple[tuple[str, int], ...]
+
+    def __add__(self, more: "Load") -> "Load":
+        return Load(*(mine + others for mine, others in zip(self, more, strict=True)))
+
+    def pool(self, batch_seconds: float, room: int) -> Pool:
+        """Return a pool that has it, of engines whose pace is known."""
+        limits = EngineLimits(room, 512, 20_000)
+        pool = Pool(endpoint("a", limits), endpoint("b", limits), queue=QueueLimits(requests=9))
+        teach(pool, base=batch_seconds)
+        decider = pool.decider
+        for uid, tokens in self.prompts:
+            decider.place(RequestView("", "m", "batch", 0.0, Slo(), True, prompt_tokens=tokens), uid, 0.0)
+        for uid, tbt in self.streams:
+            ticket = decider.place(RequestView("", "m", "strict", 0.0, Slo(None, tbt), True, prompt_tokens=9), uid, 0.0)
+            decider.first_byte(ticket, 0.0)
+        for service_class, tokens in self.waiting:
+            demand = Demand(RequestView("", "m", service_class, 0.0, SLOS[service_class]), tokens, 100, {})
+            decider._admission.queue.add(Waiting(demand, frozenset(), 0.0, 1.0))
+        return pool
+
+
+uids = st.sampled_from("ab")
+loads = st.builds(
+    Load,
+    st.lists(st.tuples(uids, st.integers(1, 2000)), max_size=3).map(tuple),
+    st.lists(st.tuples(uids, st.sampled_from([None, 0.001, 0.05, 0.1, 1.0])), max_size=4).map(tuple),
+    st.lists(st.tuples(st.sampled_from(sorted(RULES)), st.integers(1, 4000)), max_size=5).map(tuple),
+)
+
+
+@given(
+    load=loads,
+    more=loads,
+    service_class=st.sampled_from(sorted(RULES)),
+    tokens=st.integers(1, 8000),
+    slo=st.builds(Slo, st.sampled_from([None, 0.1, 0.5, 2.0]), st.sampled_from([None, 0.001, 0.05, 0.1])),
+    batch_seconds=st.sampled_from([0.005, 0.02, 0.06]),
+    room=st.sampled_from([2, 64]),
+)
+@settings(deadline=None, max_examples=100)
+@example(  # a stream whose limit every batch breaks does not lift the limits of others
+    load=Load((), (("a", 0.1), ("b", 0.1)), ()),
+    more=Load((), (("a", 0.001),), ()),
+    service_class="batch",
+    tokens=2000,
+    slo=Slo(),
+    batch_seconds=0.06,
+    room=64,
+)
+def test_more_load_never_turns_a_refusal_into_an_admission(load, more, service_class, tokens, slo, batch_seconds, room):
+    """Nor a wait into a place: what is known of engines and tenants is the same."""
+    order = {"runs": 0, "waits": 1, "refused": 2}
+
+    def fate(load: Load) -> int:
+        decision = load.pool(batch_seconds, room).submit(service_class, tokens, slo=slo)
+        if decision is None:
+            return order["waits"]
+        return order["refused" if isinstance(decision, Rejection) else "runs"]
+
+    assert fate(load + more) >= fate(load)
 
 
 class TestPromptsThatAreCached:

@@ -1,10 +1,13 @@
 """The order in which requests that wait get room."""
 
-from hypothesis import given
+from itertools import cycle
+from math import log
+
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairlead_router.decisions.class_queue import Waiting
-from fairlead_router.decisions.queue import Queue
+from fairlead_router.decisions.queue import SHARE_SECONDS, STARVED, Queue
 from fairlead_router.decisions.rules import ClassRules, QueueLimits
 from fairlead_router.decisions.types import Demand, RequestView, Slo
 
@@ -284,3 +287,33 @@ def test_a_class_with_a_share_gets_most_of_it_however_much_the_others_ask_for(si
         served[head.demand.request.service_class] += head.demand.prompt_tokens + head.demand.output_tokens
     largest = max(sizes) + 100
     assert served["low"] >= 0.75 * share * sum(served.values()) - 2 * largest
+
+
+@given(
+    share=st.floats(0.05, 0.5),
+    other_share=st.floats(0.0, 0.5),
+    before=st.lists(st.tuples(st.sampled_from(["high", "other", "low"]), st.integers(1, 100_000)), max_size=4),
+    ahead=st.lists(st.integers(1, 4000), max_size=5),
+    flood=st.lists(st.integers(1, 4000), min_size=2, max_size=4),
+)
+@settings(deadline=None, max_examples=50)
+def test_the_wait_of_a_class_with_a_share_is_bounded_whatever_others_ask_for(share, other_share, before, ahead, flood):
+    """By how long its share takes for what is before a request, once what was served before does not count any more."""
+    rate = 10_000.0  # tokens a second
+    rules = {"high": ClassRules(9), "other": ClassRules(5, share=other_share), "low": ClassRules(0, share=share)}
+    clients = Clients(rules, QueueLimits(1 << 20, 1 << 40))
+    queue, now = clients.queue, 0.0
+    for service_class, tokens in before:
+        queue.served(Demand(RequestView("", "m", service_class, 0.0), tokens, 0, {}), now)
+    own = [clients.wait(tokens=tokens, ttft=1000.0) for tokens in (*ahead, 100)]
+    tokens_before = sum(entry.demand.tokens for entry in own)
+    to_come = cycle((service_class, tokens) for service_class in ("high", "other") for tokens in flood)
+    while not own[-1].gone:
+        while len(queue) < len(own) + 4:
+            service_class, tokens = next(to_come)
+            clients.wait(service_class=service_class, at=now, tokens=tokens, ttft=1000.0)
+        head, _ = next(queue.heads(now))
+        queue.placed(head, now)
+        now += head.demand.tokens / rate
+        forgets = SHARE_SECONDS * (log(1 / (STARVED * share)) + log(1 / (1 - STARVED * other_share)))
+        assert now <= forgets + (tokens_before + 2 * 4100) / (STARVED * share * rate)
