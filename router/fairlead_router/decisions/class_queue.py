@@ -12,6 +12,8 @@ from fairlead_router.decisions.rules import ClassRules
 from fairlead_router.decisions.types import Demand
 
 _MANY_TENANTS: Final = 1000
+_MANY_WAITING: Final = 64
+"""Tenants: of more not every one is looked at for an estimate."""
 _MANY_STALE: Final = 1000
 
 Keyed = tuple[tuple[float, ...], "Waiting"]
@@ -48,6 +50,8 @@ class _Tenant:
     name: str
     served_tokens: float = 0.0
     waiting: int = 0
+    tokens: int = 0
+    """Of its requests that wait."""
     in_order: bool = False
     """Whether it has its one place among the tenants of its class."""
     heap: list[Keyed] = field(default_factory=list)
@@ -71,6 +75,7 @@ class ClassQueue:
         tenant = self._tenants.get(name) or self._enter(name)
         push(tenant.heap, entry, tenant.waiting)
         tenant.waiting += 1
+        tenant.tokens += entry.demand.tokens
         if tenant.waiting == 1:  # who comes back has not saved up what it did not ask for
             tenant.served_tokens = max(tenant.served_tokens, self._floor)
         if not tenant.in_order:
@@ -83,6 +88,7 @@ class ClassQueue:
         """Take a request out."""
         tenant = self._tenants[entry.demand.request.tenant]
         tenant.waiting -= 1
+        tenant.tokens -= entry.demand.tokens
         if not tenant.waiting:
             tenant.heap.clear()
         self.waiting -= 1
@@ -95,6 +101,21 @@ class ClassQueue:
         tenant.served_tokens += entry.demand.tokens
         # Whoever comes next begins where those are that wait, or where the last one was when nobody does.
         self._floor = max(self._floor, before if self.waiting > 1 else tenant.served_tokens)
+
+    def tokens_before(self, name: str) -> float:
+        """Return the tokens that will be served before a request that a tenant sends now.
+
+        Those are its own, and of every other tenant what brings that to the same level.
+        """
+        own = self._tenants.get(name)
+        own_tokens = own.tokens if own is not None else 0
+        if self.tokens == own_tokens:
+            return own_tokens
+        if len(self._order) > _MANY_WAITING:
+            return min(self.tokens, own_tokens * len(self._order))
+        level = own_tokens + (self._floor if own is None else max(self._floor, own.served_tokens))
+        others = (self._tenants[other] for _, other in self._order if other != name)
+        return own_tokens + sum(min(other.tokens, max(0.0, level - other.served_tokens)) for other in others)
 
     def head(self) -> Waiting | None:
         """Return the next of the tenant that has had the least."""

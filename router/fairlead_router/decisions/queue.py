@@ -178,10 +178,14 @@ class Queue:
         priority = self.rules_of(demand).priority
         return any(line.rules.priority > priority for line in self._lines.values() if line.waiting)
 
-    def tokens_before(self, demand: Demand) -> int:
-        """Return the tokens that will be served before a request that comes now."""
-        priority = self.rules_of(demand).priority
-        return sum(line.tokens for line in self._lines.values() if line.rules.priority >= priority)
+    def tokens_before(self, demand: Demand) -> float:
+        """Return the tokens that will be served before a request that comes now: of its class so many that tenants are even."""
+        request, priority = demand.request, self.rules_of(demand).priority
+        return sum(
+            line.tokens_before(request.tenant) if name == request.service_class else line.tokens
+            for (name, _), line in self._lines.items()
+            if line.rules.priority >= priority
+        )
 
     def due(self, now: float) -> Iterator[Waiting]:
         """Yield requests that have waited too long, each once; one that was late and may wait on goes behind."""

@@ -135,6 +135,7 @@ class Fleet:
             prompt_tokens=lengths.prompt_tokens,
             prefix=lengths.block_hashes[: lengths.prompt_tokens // BLOCK_TOKENS],
             prefix_block_tokens=BLOCK_TOKENS,
+            tenant=arrival.tenant,
             taken_from=taken_from,
         )
 

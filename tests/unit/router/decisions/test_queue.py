@@ -80,6 +80,49 @@ def test_tenants_are_served_by_the_tokens_that_they_have_had():
     assert tenants[:6].count("other") == 3
 
 
+def test_what_a_tenant_floods_the_queue_with_does_not_come_before_another_s_request():
+    clients = Clients()
+    assert clients.queue.tokens_before(demand_of("flood")) == 0
+    for _ in range(50):
+        clients.wait(tenant="flood")
+    assert clients.queue.tokens_before(demand_of("flood")) == 50 * 200
+    assert clients.queue.tokens_before(demand_of("other")) == 0
+    clients.wait(tenant="other")
+    assert clients.queue.tokens_before(demand_of("other")) == 200 + 200  # its own, and one of the flood in between
+    for _ in range(50):
+        clients.wait(service_class="high", tenant="flood")
+    assert clients.queue.tokens_before(demand_of("other")) == 200 + 200 + 50 * 200
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcd"), st.booleans()), max_size=60), st.sampled_from("abcde"))
+def test_as_much_is_served_before_a_request_as_was_said(history, tenant):
+    """To within one request of every other tenant."""
+    clients = Clients()
+    for name, is_served in history:
+        if is_served and clients.queue:
+            clients.serve()
+        else:
+            clients.wait(tenant=name)
+    said = clients.queue.tokens_before(demand_of(tenant))
+    entry = clients.wait("the one", tenant=tenant)
+    served = 0
+    while not entry.gone:
+        served += clients.serve() != "the one"
+    assert abs(200 * served - said) <= 200 * 4
+
+
+def demand_of(tenant: str) -> Demand:
+    return Demand(RequestView("", "m", "low", 0.0, tenant=tenant), 100, 100, {})
+
+
+def test_a_request_of_one_among_very_many_tenants_knows_about_how_much_is_before_it():
+    clients = Clients(limits=QueueLimits())
+    for number in range(100):
+        clients.wait(tenant=str(number))
+    assert clients.queue.tokens_before(demand_of("7")) == 100 * 200
+    assert clients.queue.tokens_before(demand_of("new")) == 0
+
+
 def test_a_tenant_that_comes_back_has_not_saved_up():
     clients = Clients()
     for _ in range(10):
