@@ -137,6 +137,24 @@ def test_places_that_are_taken_back_let_the_strict_class_begin_in_time(monkeypat
     assert sum(each.completed + each.rejected for each in ours.classes.values()) == ours.offered
 
 
+@pytest.mark.parametrize(("routers", "ttft"), [(2, 0.5), (4, 2.0)])
+def test_several_routers_that_know_nothing_of_one_another_admit_no_more_than_one(routers, ttft):
+    """Each sees the others' requests only in that first tokens come later, and keeps that much time to spare."""
+    streams = (Stream("strict", 1.0, Fixed(Lengths(100, 50))),)
+    classes = (ClassSpec("strict", Slo(ttft, 0.1)),)
+    made = scenario("rad", streams=streams, classes=classes, seconds=30.0)
+    made = replace(made, qps=1.5 * capacity(made))
+
+    def admitted_and_good(number: int) -> tuple[int, int]:
+        figures = simulate_fleet(replace(made, routers=number)).classes["strict"]
+        return figures.offered - figures.rejected, figures.good
+
+    admitted, good = admitted_and_good(1)
+    admitted_by_several, good_by_several = admitted_and_good(routers)
+    assert admitted_by_several < 1.05 * admitted
+    assert good_by_several > 0.95 * good
+
+
 @pytest.mark.parametrize(("shares", "index"), [([1, 1, 1], 1.0), ([1, 0, 0, 0], 0.25), ([], None)])
 def test_jains_index(shares, index):
     assert jain(shares) == index
