@@ -12,6 +12,7 @@ A measurement, not a test that gates: it needs a machine with time to spare. Exi
 
 import asyncio
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -52,6 +53,7 @@ CLASSES = (
 )
 STREAMS = (Stream("interactive", 0.5, Fixed(Lengths(400, 120))), Stream("batch", 0.5, Fixed(Lengths(1600, 200))))
 POINTS = 0.05
+_RETRY_AFTER = re.compile(rb"retry-after: (\d+)\r\n")
 _TOKEN = b'data: {"id"'
 """Begins every chunk, and each chunk of a completion is a token."""
 
@@ -77,7 +79,7 @@ def process(*command: object) -> Iterator[str]:
 
 
 @contextmanager
-def pool(made: FleetScenario, folder: Path) -> Iterator[str]:
+def pool(made: FleetScenario, folder: Path, classes: Sequence[ServiceClass] = CLASSES) -> Iterator[str]:
     """Run the engines and a router before them; gives the router's address."""
     limits = made.pods[0].setup.limits
     with ExitStack() as stack:
@@ -86,7 +88,7 @@ def pool(made: FleetScenario, folder: Path) -> Iterator[str]:
         engines = [stack.enter_context(process(*command)) for _ in made.pods]
         config = RouterConfig(
             pool="live",
-            classes=CLASSES,
+            classes=tuple(classes),
             policy="rad",
             engine=Engine(max_num_seqs=limits.max_num_seqs, batch_tokens=limits.max_num_batched_tokens),
             endpoints=tuple(StaticEndpoint(uid=address, address=address) for address in engines),
@@ -109,6 +111,8 @@ class Seen:
     worst: float | None = None
     tokens: int = 0
     refused: bool = False
+    retry_after: int = 0
+    """Seconds after which a refused client is asked to come back."""
 
 
 class Client(asyncio.Protocol):
@@ -125,16 +129,18 @@ class Client(asyncio.Protocol):
         if not self._begun:
             self._begun = True
             seen.refused = not data.startswith(b"HTTP/1.1 200 ")
+            if found := _RETRY_AFTER.search(data):
+                seen.retry_after = int(found[1])
         data = self._tail + data
-        found = data.count(_TOKEN)
+        tokens = data.count(_TOKEN)
         self._tail = data[-(len(_TOKEN) - 1) :]
-        if found:
+        if tokens:
             if seen.first is None:
                 seen.first = now
             else:
                 seen.worst = max(seen.worst or 0.0, now - seen.last)
             seen.last = now
-            seen.tokens += found
+            seen.tokens += tokens
 
     def connection_lost(self, _exc: Exception | None) -> None:
         if not self.ended.done():

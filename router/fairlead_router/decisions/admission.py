@@ -7,16 +7,16 @@ guess, but waits as long as the limit allows.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from math import ceil, exp, inf
+from math import exp, inf
 from typing import Final
 
 from fairlead_router.contract import Reason
+from fairlead_router.decisions.appointments import Appointments
 from fairlead_router.decisions.class_queue import Waiting
 from fairlead_router.decisions.queue import Queue
 from fairlead_router.decisions.rules import ClassRules, OnUnreachable, QueueLimits
-from fairlead_router.decisions.types import Candidate, Demand, Rejection
+from fairlead_router.decisions.types import Candidate, Demand, Rejection, RequestView
 
-MOST_RETRY_AFTER_SECONDS: Final = 30
 _RATE_SECONDS: Final = 10.0
 """Time over which the pool's rate is measured."""
 _LEAST_SECONDS: Final = 1.0
@@ -66,30 +66,48 @@ class Admission:
 
     def __init__(self, rules: Mapping[str, ClassRules], limits: QueueLimits) -> None:
         self.queue = Queue(rules, limits)
+        self.appointments = Appointments()
+        """Of those who were refused."""
         self._drain = Drain()
+        self._rate = 0.0
+        """Tokens per second of the pool, when somebody last wanted to wait."""
 
     def use(self, rules: Mapping[str, ClassRules], limits: QueueLimits) -> None:
         """Follow other rules and limits; what waits goes on waiting."""
         self.queue.use(rules, limits)
 
     def enter(
-        self, demand: Demand, tried: frozenset[str], endpoints: Sequence[Candidate], now: float
+        self,
+        demand: Demand,
+        tried: frozenset[str],
+        endpoints: Sequence[Candidate],
+        now: float,
+        *,
+        expected: bool = False,
     ) -> Rejection | None:
-        """Let a request wait that found no room, or say why not; one that was taken back has been let in before."""
+        """Let a request wait that found no room, or say why not; one that was taken back has been let in before.
+
+        One that was `expected` has been refused before, and comes when it was told to.
+        """
         queue, request = self.queue, demand.request
-        rate = self._drain.tokens_per_second(endpoints, now)
+        self._rate = rate = self._drain.tokens_per_second(endpoints, now)
+        own_rate = self._rate_of(request)
         wait_seconds = queue.tokens_before(demand) / rate if rate > 0 else 0.0
         if queue.full and not request.taken_from:
-            return Rejection(Reason.QUEUE_FULL, "the pool's queue is full", _whole(wait_seconds))
+            retry_after = self.appointments.make(demand, own_rate, now + wait_seconds, now)
+            return Rejection(Reason.QUEUE_FULL, "the pool's queue is full", retry_after)
         service_seconds = min(_prefill_seconds(each, demand) for each in endpoints[:_LOOKED_AT])
         limit = request.slo.ttft_seconds
         deadline = request.arrived_at + (queue.limits.wait_seconds if limit is None else limit)
         entry = Waiting(demand, tried, now, deadline)
         entry.latest_start = deadline - service_seconds if limit is not None else inf
+        if self.appointments and not expected and not self._waits_late(demand):
+            others = self.appointments.expected_tokens(request, own_rate, entry.latest_start, now)
+            wait_seconds += others / own_rate if others else 0.0
         late_by = now + wait_seconds - entry.latest_start
         if late_by > 0:
             if not self._waits_late(demand):
-                return unreachable(request.service_class, late_by)
+                return unreachable(demand, late_by, self.appointments.make(demand, own_rate, now + late_by, now))
             entry.late, entry.latest_start = True, inf
         if not queue:
             self._drain.backlog_begins(now)
@@ -111,9 +129,15 @@ class Admission:
                 self.queue.demote(entry)
                 continue
             else:
-                refusal = unreachable(request.service_class, 1.0)
+                refusal = unreachable(
+                    entry.demand, 0.0, self.appointments.make(entry.demand, self._rate_of(request), now, now)
+                )
             self.queue.remove(request)
             yield entry, refusal
+
+    def _rate_of(self, request: RequestView) -> float:
+        """Return the tokens per second that a tenant gets in a class."""
+        return self._rate / self.queue.tenants_of(request.service_class)
 
     def _waits_late(self, demand: Demand) -> bool:
         """Whether a request waits on whose limit cannot be met: also one that has lost its place for another's limit."""
@@ -136,11 +160,8 @@ def _prefill_seconds(endpoint: Candidate, demand: Demand) -> float:
     return seconds + _DEVIATIONS * pace.deviation_seconds
 
 
-def unreachable(service_class: str, late_by_seconds: float) -> Rejection:
+def unreachable(demand: Demand, late_by_seconds: float, retry_after_seconds: int) -> Rejection:
     """Refuse a request whose first token would come too late."""
-    message = f"the TTFT limit of class {service_class} cannot be met: it would be missed by {late_by_seconds:.1f} s"
-    return Rejection(Reason.SLO_UNREACHABLE, message, _whole(late_by_seconds))
-
-
-def _whole(seconds: float) -> int:
-    return max(1, min(MOST_RETRY_AFTER_SECONDS, ceil(seconds)))
+    missed = f": it would be missed by {late_by_seconds:.1f} s" if late_by_seconds else " any more"
+    message = f"the TTFT limit of class {demand.request.service_class} cannot be met{missed}"
+    return Rejection(Reason.SLO_UNREACHABLE, message, retry_after_seconds)

@@ -102,6 +102,11 @@ class ClassQueue:
         # Whoever comes next begins where those are that wait, or where the last one was when nobody does.
         self._floor = max(self._floor, before if self.waiting > 1 else tenant.served_tokens)
 
+    @property
+    def tenants(self) -> int:
+        """Tenants that have requests here, or had until lately."""
+        return len(self._order)
+
     def tokens_before(self, name: str) -> float:
         """Return the tokens that will be served before a request that a tenant sends now.
 

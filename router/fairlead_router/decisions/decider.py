@@ -297,6 +297,9 @@ class Decider:
         self, demand: Demand, tried: frozenset[str], candidates: Sequence[Account], now: float
     ) -> Decision | None:
         admission = self._admission
+        expected = False
+        if admission is not None and admission.appointments and not tried:
+            expected = admission.appointments.keep(demand.request, now)
         if admission is None or not admission.queue:
             # Nearly always the best has room: the others are looked at only where it has none.
             among = self._window.of(candidates, demand.cached) if self._policy.weighs else candidates
@@ -310,7 +313,7 @@ class Decider:
         if roomy:
             admission.queue.served(demand, now)
             return self._placement(demand, self._policy.choose(demand, roomy), now)
-        refusal = admission.enter(demand, tried, candidates, now)
+        refusal = admission.enter(demand, tried, candidates, now, expected=expected)
         if refusal is None:
             return None
         self._quotas.give_back(demand)

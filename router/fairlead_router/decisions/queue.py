@@ -32,6 +32,7 @@ SHARE_SECONDS: Final = 60.0
 STARVED: Final = 0.75
 """A class that has had less than this of its share goes before everybody."""
 _MANY_TIMERS: Final = 1000
+_NOWHERE: Final[frozenset[str]] = frozenset()
 
 
 class Queue:
@@ -186,6 +187,11 @@ class Queue:
             for (name, _), line in self._lines.items()
             if line.rules.priority >= priority
         )
+
+    def tenants_of(self, service_class: str) -> int:
+        """Return how many tenants take turns in a class; one where nobody waits."""
+        line = self._lines.get((service_class, _NOWHERE))
+        return 1 if line is None else max(1, line.tenants)
 
     def due(self, now: float) -> Iterator[Waiting]:
         """Yield requests that have waited too long, each once; one that was late and may wait on goes behind."""

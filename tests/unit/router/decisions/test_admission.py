@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from fairlead_router.contract import EndpointState, Reason
-from fairlead_router.decisions.admission import MOST_RETRY_AFTER_SECONDS, Admission
+from fairlead_router.decisions.admission import Admission
+from fairlead_router.decisions.appointments import MOST_RETRY_AFTER_SECONDS
 from fairlead_router.decisions.class_queue import Waiting
 from fairlead_router.decisions.decider import Decider
 from fairlead_router.decisions.pace import EngineLimits
@@ -119,6 +120,24 @@ def test_a_class_whose_limit_cannot_be_met_is_refused_at_once_and_told_when_to_c
     assert isinstance(refusal, Rejection)
     assert refusal.reason is Reason.SLO_UNREACHABLE
     assert 1 <= refusal.retry_after_seconds <= MOST_RETRY_AFTER_SECONDS
+
+
+def test_who_comes_back_when_told_to_is_let_in_and_others_are_not():
+    pool = Pool()
+    teach(pool)
+    pool.decider._admission.appointments._kept = 1.0  # all have come back of late
+    pool.fill()
+    while not isinstance(decision := pool.submit("strict", 400), Rejection):
+        pass
+    refused = pool.last
+    for size in range(500, 520):
+        pool.submit("strict", size)
+    pool.now = float(decision.retry_after_seconds)
+    pool.settle()  # what waits has waited for nothing
+    others = [pool.submit("strict", size) for size in range(600, 620)]
+    assert isinstance(others[-1], Rejection)
+    again = refused._replace(arrived_at=pool.now)
+    assert pool.decider.submit(again, pool.now) is None
 
 
 def test_prompts_that_are_before_it_at_the_endpoint_delay_a_request_too():
