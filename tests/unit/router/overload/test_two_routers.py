@@ -11,7 +11,7 @@ CLASSES = (ServiceClass(name="default", ttft="600ms"),)
 BODY = {"model": "mock", "stream": True, "prompt": "word " * 80, "max_tokens": 32, "ignore_eos": True}
 PER_SECOND = 110.0
 """The two engines do about 75."""
-SECONDS = 5.0
+SECONDS = 4.0
 
 
 async def test_two_routers_under_one_load_admit_no_more_than_one(router, mock_engine):
