@@ -276,8 +276,8 @@ def test_whatever_happens_every_request_leaves_exactly_once_and_the_counts_are_r
             clients.queue.demote(next(iter(waiting.values())))
         assert len(clients.queue) == len(waiting)
         assert sum(clients.queue.depths().values()) == len(waiting)
-        tokens = sum(line.tokens for line in clients.queue._lines.values())
-        assert tokens == sum(each.demand.prompt_tokens + each.demand.output_tokens for each in waiting.values())
+        known = sum(line.tokens for line in clients.queue._lines.values())
+        assert known == sum(each.demand.prompt_tokens + each.demand.output_tokens for each in waiting.values())
     assert set(clients.serve_all()) == set(waiting)
 
 
