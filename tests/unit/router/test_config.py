@@ -155,12 +155,13 @@ def test_when_to_come_back_is_what_is_known_or_else_what_is_usual(known, said):
     assert headers[b"retry-after"] == said
 
 
-def test_reasons_without_a_status_only_end_relayed_answers():
+def test_reasons_without_a_status_only_end_relayed_answers_or_places():
     assert set(Reason) - set(STATUS) == {
         Reason.PLACED,
         Reason.COMPLETED,
         Reason.CLIENT_DISCONNECTED,
         Reason.ENGINE_ERROR,
+        Reason.TAKEN_BACK,
     }
 
 
