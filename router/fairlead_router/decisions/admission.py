@@ -13,9 +13,10 @@ from typing import Final
 from fairlead_router.contract import Reason
 from fairlead_router.decisions.appointments import Appointments
 from fairlead_router.decisions.class_queue import Waiting
+from fairlead_router.decisions.first_tokens import DEVIATIONS, FirstTokens
 from fairlead_router.decisions.queue import Queue
 from fairlead_router.decisions.rules import ClassRules, OnUnreachable, QueueLimits
-from fairlead_router.decisions.types import Candidate, Demand, Rejection, RequestView
+from fairlead_router.decisions.types import Candidate, Demand, Rejection, RequestView, Ticket
 
 _RATE_SECONDS: Final = 10.0
 """Time over which the pool's rate is measured."""
@@ -69,6 +70,7 @@ class Admission:
         self.appointments = Appointments()
         """Of those who were refused."""
         self._drain = Drain()
+        self._first_tokens = FirstTokens()
         self._rate = 0.0
         """Tokens per second of the pool, when somebody last wanted to wait."""
 
@@ -96,7 +98,7 @@ class Admission:
         if queue.full and not request.taken_from:
             retry_after = self.appointments.make(demand, own_rate, now + wait_seconds, now)
             return Rejection(Reason.QUEUE_FULL, "the pool's queue is full", retry_after)
-        service_seconds = min(_prefill_seconds(each, demand) for each in endpoints[:_LOOKED_AT])
+        service_seconds = min(self._service_seconds(each, demand) for each in endpoints[:_LOOKED_AT])
         limit = request.slo.ttft_seconds
         deadline = request.arrived_at + (queue.limits.wait_seconds if limit is None else limit)
         entry = Waiting(demand, tried, now, deadline)
@@ -135,6 +137,17 @@ class Admission:
             self.queue.remove(request)
             yield entry, refusal
 
+    def began(self, ticket: Ticket, now: float) -> None:
+        """Note a first token."""
+        if ticket.placed_at:
+            self._first_tokens.note(ticket.request.service_class, now - ticket.placed_at)
+
+    def _service_seconds(self, endpoint: Candidate, demand: Demand) -> float:
+        """Return the time that a request should have from its placement to its first token; 0 before that was learnt."""
+        if endpoint.pace.trusted:
+            return _prefill_seconds(endpoint, demand)
+        return self._first_tokens.late(demand.request.service_class) if endpoint.pace.learnt else 0.0
+
     def _rate_of(self, request: RequestView) -> float:
         """Return the tokens per second that a tenant gets in a class."""
         return self._rate / self.queue.tenants_of(request.service_class)
@@ -144,20 +157,16 @@ class Admission:
         return demand.request.taken_from != "" or self.queue.rules_of(demand).on_unreachable is OnUnreachable.QUEUE
 
 
-_DEVIATIONS: Final = 2.0
-"""Time to spare for a first token, in mean deviations from what was predicted: one in twenty takes longer. Where other routers
-send requests to the same engines, the time that these wait there is all of it; without, half of them would be late."""
 _LOOKED_AT: Final = 16
 """Endpoints whose pace is looked at for an estimate: in a large pool some are as good as all."""
 
 
 def _prefill_seconds(endpoint: Candidate, demand: Demand) -> float:
+    """Predict how long a prompt takes at an endpoint, with as much to spare as late predictions were wrong by."""
     pace, limits = endpoint.pace, endpoint.limits
-    if not pace.trusted:
-        return 0.0
     before = min(endpoint.load.prefill_tokens, limits.batch_tokens)  # as far as it has room while they are there
     seconds = pace.prefill_seconds(before + demand.prompt_tokens, endpoint.load.decodes, limits.batch_tokens)
-    return seconds + _DEVIATIONS * pace.deviation_seconds
+    return seconds * (1.0 + DEVIATIONS * pace.error)
 
 
 def unreachable(demand: Demand, late_by_seconds: float, retry_after_seconds: int) -> Rejection:

@@ -241,6 +241,8 @@ class Decider:
         if not ticket.open:
             raise ticket.ended_already()
         ticket.account.first_token(ticket, now)
+        if self._admission is not None:
+            self._admission.began(ticket, now)
         if self._recalls is not None:
             self._recalls.over(ticket)
         self._freed[ticket.account.uid] = ticket.account

@@ -65,7 +65,6 @@ class Pace:
         "_w",
         "base_seconds",
         "bias",
-        "deviation_seconds",
         "error",
         "token_seconds",
     )
@@ -78,8 +77,6 @@ class Pace:
         """Observed TTFT over predicted TTFT, as of late."""
         self.error = 0.0
         """Relative error of predicted TTFTs, as of late."""
-        self.deviation_seconds = 0.0
-        """By how much a TTFT differs from what was predicted, in the mean and as of late."""
         self._observations: int = 0 if like is None else like._observations
         self._prior = _USUAL if like is None else tuple((n, like.batch_seconds(n)) for n, _ in _USUAL)
         self._fit()
@@ -87,7 +84,12 @@ class Pace:
     @property
     def trusted(self) -> bool:
         """Whether decisions may rely on it: it has been learnt, and predicts well."""
-        return self._observations >= _LEARNT and self.error <= _TRUSTED_ERROR
+        return self.learnt and self.error <= _TRUSTED_ERROR
+
+    @property
+    def learnt(self) -> bool:
+        """Whether it is more than a guess."""
+        return self._observations >= _LEARNT
 
     def observe(self, tokens_per_batch: float, seconds_per_batch: float, batches: int) -> None:
         """Learn from a stream that saw so many batches."""
@@ -110,7 +112,6 @@ class Pace:
             return
         ratio = observed_seconds / predicted_seconds
         self.error += _ERROR_WEIGHT * (abs(1.0 - 1.0 / ratio) - self.error)
-        self.deviation_seconds += _ERROR_WEIGHT * (abs(observed_seconds - predicted_seconds) - self.deviation_seconds)
         low, high = _BIAS_BOUNDS
         self.bias = min(high, max(low, self.bias * (1.0 + _BIAS_WEIGHT * (min(high, ratio) - 1.0))))
 

@@ -4,8 +4,10 @@ import asyncio
 import contextlib
 
 import pytest
+from click.testing import CliRunner
 
 from fairlead_router.config import RouterConfig, ServiceClass
+from fairlead_router.console.explain import explain
 from fairlead_router.contract import BreakerState, EndpointState, Reason
 from fairlead_router.decisions.journal import Question
 from fairlead_router.decisions.pace import EngineLimits
@@ -125,6 +127,11 @@ async def test_every_decision_of_it_is_explained(pool, kit, whole):
     assert (first["outcome"]["reason"], first["recalledFor"]) == (Reason.TAKEN_BACK, "urgent")
     assert (again["outcome"]["reason"], again["recalledFor"]) == (Reason.COMPLETED, None)
     assert again["waitedSeconds"] > 0
+    arguments = ("long", "--admin", started.running.admin_url)
+    told = await asyncio.to_thread(CliRunner().invoke, explain, arguments, env={"COLUMNS": "160"})
+    assert "taken back" in told.output
+    assert "for urgent, which was more urgent; it waits again" in told.output
+    assert "completed, good" in told.output
 
 
 async def test_an_engine_that_has_begun_to_answer_goes_on(pool, kit, whole):

@@ -148,6 +148,20 @@ def test_prompts_that_are_before_it_at_the_endpoint_delay_a_request_too():
     assert pool.submit("strict", 100, slo=Slo(0.08, 0.1)) is None
 
 
+def test_where_predictions_are_bad_what_is_usual_for_the_class_counts():
+    pool = Pool()
+    teach(pool)
+    (account,) = pool.decider._accounts.values()
+    account.pace.error = 0.9
+    for _ in range(3):
+        ticket = pool.submit("strict", 100).ticket
+        pool.now += 0.3
+        pool.decider.first_byte(ticket, pool.now)
+    pool.fill()
+    assert pool.submit("strict", 100, slo=Slo(0.2, 0.1)).reason is Reason.SLO_UNREACHABLE
+    assert pool.submit("strict", 100, slo=Slo(0.4, 0.1)) is None
+
+
 def test_nobody_is_refused_for_a_pace_that_was_not_learnt():
     pool = Pool()
     pool.fill()

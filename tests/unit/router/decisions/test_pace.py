@@ -63,16 +63,6 @@ def test_a_prompt_is_computed_in_chunks_beside_the_decodes():
     assert pace.prefill_seconds(4 * 412, 100, 512) == pytest.approx(4 * pace.batch_seconds(512), rel=0.01)
 
 
-def test_how_far_predictions_are_from_the_truth_is_known_in_seconds():
-    pace = Pace()
-    for _ in range(200):
-        pace.predicted(0.2, 0.2)
-    assert pace.deviation_seconds == 0.0
-    for number in range(400):
-        pace.predicted(0.2, 0.1 if number % 2 else 0.3)
-    assert pace.deviation_seconds == pytest.approx(0.1)
-
-
 def test_predictions_that_are_always_too_low_are_corrected_and_known_to_be_wrong():
     pace = Pace()
     for _ in range(200):
