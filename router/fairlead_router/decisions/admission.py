@@ -103,7 +103,7 @@ class Admission:
         deadline = request.arrived_at + (queue.limits.wait_seconds if limit is None else limit)
         entry = Waiting(demand, tried, now, deadline)
         entry.latest_start = deadline - service_seconds if limit is not None else inf
-        if self.appointments and not expected and not self._waits_late(demand):
+        if self.appointments.number and not expected and not self._waits_late(demand):
             others = self.appointments.expected_tokens(request, own_rate, entry.latest_start, now)
             wait_seconds += others / own_rate if others else 0.0
         late_by = now + wait_seconds - entry.latest_start

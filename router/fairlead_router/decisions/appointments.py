@@ -61,13 +61,11 @@ class Appointments:
     """Those of one pool."""
 
     def __init__(self) -> None:
+        self.number = 0
+        """Those that are noted."""
         self._books: dict[tuple[str, str], _Book] = {}
-        self._number = 0
         self._kept = 0.0
         """Share that is kept, as of late: nobody is expected before somebody has come."""
-
-    def __len__(self) -> int:
-        return self._number
 
     def make(self, demand: Demand, tokens_per_second: float, not_before: float, now: float) -> int:
         """Return after how many seconds a request that is refused should come back; 0 tokens per second are not known."""
@@ -78,7 +76,7 @@ class Appointments:
         book = self._books.get(name) or _Book()
         start = max(now + earliest, book.next_at)
         seconds = _whole(start - now)
-        if start - now > MOST_RETRY_AFTER_SECONDS or self._number >= _MOST:
+        if start - now > MOST_RETRY_AFTER_SECONDS or self.number >= _MOST:
             return seconds
         self._books[name] = book
         book.next_at = start + demand.tokens / (_FILLED * tokens_per_second)
@@ -86,7 +84,7 @@ class Appointments:
         book.slots.append(slot)
         book.of_key.setdefault(slot.key, deque()).append(slot)
         book.tokens += slot.tokens
-        self._number += 1
+        self.number += 1
         return seconds
 
     def keep(self, request: RequestView, now: float) -> bool:
@@ -121,7 +119,7 @@ class Appointments:
         slots = book.slots
         while slots and (slots[0].kept or slots[0].at + GRACE_SECONDS < now):
             slot = slots.popleft()
-            self._number -= 1
+            self.number -= 1
             if not slot.kept:
                 of_key = book.of_key[slot.key]
                 of_key.popleft()

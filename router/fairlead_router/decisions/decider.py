@@ -300,7 +300,7 @@ class Decider:
     ) -> Decision | None:
         admission = self._admission
         expected = False
-        if admission is not None and admission.appointments and not tried:
+        if admission is not None and admission.appointments.number and not tried:
             expected = admission.appointments.keep(demand.request, now)
         if admission is None or not admission.queue:
             # Nearly always the best has room: the others are looked at only where it has none.

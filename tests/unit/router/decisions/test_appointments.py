@@ -47,13 +47,13 @@ def test_nobody_is_told_to_come_before_there_is_a_chance_or_to_stay_away_for_eve
     assert book.refuse(1, after=2.5) == 3
     for size in range(100):
         assert book.refuse(size) <= MOST_RETRY_AFTER_SECONDS
-    assert len(book) < 40, "what lies beyond is not promised"
+    assert book.number < 40, "what lies beyond is not promised"
 
 
 def test_where_the_rate_is_not_known_nothing_is_promised():
     book = Book()
     assert book.make(demand(), 0.0, 4.2, 0.0) == 5
-    assert len(book) == 0
+    assert book.number == 0
 
 
 def test_a_request_that_comes_when_it_was_told_to_is_known_once():
@@ -116,18 +116,18 @@ def test_whatever_happens_books_are_balanced_and_nothing_is_left_in_the_end(hist
     for what, size, tenant, seconds in history:
         now += seconds
         if what == "refuse":
-            before = len(book)
+            before = book.number
             assert 1 <= book.refuse(size, now, tenant=tenant) <= MOST_RETRY_AFTER_SECONDS
-            promised += len(book) - before
+            promised += book.number - before
         elif what == "come":
             came += book.keep(request(size=size, tenant=tenant), now)
         assert book.expected(now + 10, now, tenant=tenant) >= 0.0
         assert 0.0 <= book._kept <= 1.0
-        assert len(book) == sum(len(each.slots) for each in book._books.values())
+        assert book.number == sum(len(each.slots) for each in book._books.values())
         for each in book._books.values():
             assert each.tokens == sum(slot.tokens for slot in each.slots if not slot.kept)
     assert came <= promised
     for tenant in "ab":
         book.expected(now + 1000, now + 1000, tenant=tenant)
-    assert len(book) == 0
+    assert book.number == 0
     assert not book._books
