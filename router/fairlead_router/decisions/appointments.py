@@ -27,6 +27,8 @@ _EARLY_SECONDS: Final = 1.0
 """Clients are told whole seconds."""
 _FILLED: Final = 0.9
 """Share of the pool's rate for which appointments are made: the rate is an estimate."""
+_SWEEP_SECONDS: Final = 10.0
+"""Between two looks at the books of those who may never come again."""
 _KEPT_WEIGHT: Final = 0.05
 """Of one appointment in the share of them that is kept."""
 _MOST: Final = 50_000
@@ -64,6 +66,7 @@ class Appointments:
         self.number = 0
         """Those that are noted."""
         self._books: dict[tuple[str, str], _Book] = {}
+        self._swept_at = -inf
         self._kept = 0.0
         """Share that is kept, as of late: nobody is expected before somebody has come."""
 
@@ -89,6 +92,10 @@ class Appointments:
 
     def keep(self, request: RequestView, now: float) -> bool:
         """Whether a request that has just come has an appointment: it has none then any more."""
+        if now - self._swept_at > _SWEEP_SECONDS:
+            self._swept_at = now
+            for other, theirs in [*self._books.items()]:
+                self._expire(other, theirs, now)
         name = request.tenant, request.service_class
         book = self._books.get(name)
         if book is None:

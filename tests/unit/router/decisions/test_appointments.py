@@ -80,6 +80,13 @@ def test_who_comes_much_too_early_or_too_late_is_one_of_many():
     assert not book.keep(request(size=0), 1.0 + GRACE_SECONDS + 0.1)
 
 
+def test_who_never_comes_again_is_forgotten_when_anybody_comes():
+    book = Book()
+    book.refuse(1, tenant="once")
+    assert not book.keep(request(tenant="another"), 20.0)
+    assert book.number == 0
+
+
 def test_nobody_is_expected_before_somebody_has_come():
     book = Book()
     for size in range(4):
