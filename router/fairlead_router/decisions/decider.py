@@ -17,12 +17,13 @@ from typing import Final
 
 from fairlead_router.contract import EndpointState, Reason, Role
 from fairlead_router.decisions.admission import Admission
+from fairlead_router.decisions.board import Board
 from fairlead_router.decisions.breaker import Breaker, BreakerSettings, Sign, sign_of
 from fairlead_router.decisions.canary import Canary
 from fairlead_router.decisions.class_queue import Waiting
 from fairlead_router.decisions.demand import Demands
 from fairlead_router.decisions.engine_report import EngineReport
-from fairlead_router.decisions.journal import Journal, in_one_line
+from fairlead_router.decisions.journal import Journal, in_one_line, weighed_now
 from fairlead_router.decisions.ledger import Account, Ledger, OwnLedger
 from fairlead_router.decisions.pace import USUAL_LIMITS, EngineLimits, Pace
 from fairlead_router.decisions.policies import Choice, Policy
@@ -75,7 +76,7 @@ class Decider:
         self._canary: Canary | None = None
         self._ledger = ledger or OwnLedger()
         self._accounts: dict[str, Account] = {}
-        self._ready: list[Account] = []
+        self._ready = Board()
         """Those that discovery says take requests, in order of uid."""
         self._admission = admission
         self._journal = journal
@@ -132,7 +133,7 @@ class Decider:
                 self._accounts[uid] = Account(endpoint, Breaker(self._breaker), Pace(self._pace), self._engine_limits)
         self._ledger.refresh(self._accounts.values())
         self._forget_gone()
-        self._ready = sorted(filter(_takes_requests, self._accounts.values()), key=attrgetter("uid"))
+        self._ready = Board(sorted(filter(_takes_requests, self._accounts.values()), key=attrgetter("uid")))
         self._anew = True
 
     def note_reports(self, reports: Mapping[str, EngineReport], now: float) -> None:
@@ -291,8 +292,8 @@ class Decider:
             ticket.worst_tbt,
             ticket.token_chunks,
         )
-        if self._journal is not None:
-            self._journal.ended(ticket, outcome)
+        if self._journal is not None and ticket.record is not None:
+            self._journal.ended(ticket.record, outcome)
         return outcome
 
     def _decide(
@@ -338,9 +339,9 @@ class Decider:
         picked, weighed, scores = choice
         if self._journal is None:
             return Placement(self._place(demand, picked, now), weighed, scores)
-        record = self._journal.weigh(demand, weighed or (picked,), scores, now)  # before the request weighs itself
+        before = weighed_now(weighed or (picked,), scores)
         ticket = self._place(demand, picked, now)
-        record.placed(ticket, waited_seconds)
+        record = self._journal.placed(ticket, demand, before, now, waited_seconds)
         return Placement(ticket, weighed, scores, in_one_line(record) if demand.request.explained else "")
 
     def _noted(

@@ -42,7 +42,9 @@ class Demands:
         output_tokens = (lengths or _UNKNOWN).mean
         if request.max_output_tokens is not None and request.max_output_tokens < output_tokens:
             output_tokens = request.max_output_tokens
-        cached: Mapping[str, int] = self.prefixes.cached_tokens(request) if request.prefix else NOTHING_CACHED
+        cached: Mapping[str, int] = (
+            self.prefixes.cached_tokens(request, prompt_tokens) if request.prefix else NOTHING_CACHED
+        )
         if request.session is not None:
             cached = self.sessions.cached_tokens(request.session, prompt_tokens, cached)
         if request.taken_from and request.taken_from in cached:  # it was sent there, and not computed

@@ -6,15 +6,24 @@ are what people ask about.
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import nlargest
-from itertools import islice
+from itertools import islice, repeat
 from typing import Any, Final, NamedTuple
 
 from fairlead_router.contract import Reason, Verdict
-from fairlead_router.decisions.ledger import Account
-from fairlead_router.decisions.types import Demand, EndpointView, Outcome, Rejection, RequestView, Ticket
+from fairlead_router.decisions.board import standings_of
+from fairlead_router.decisions.ledger import Account, Standing
+from fairlead_router.decisions.types import (
+    NOTHING_CACHED,
+    Demand,
+    EndpointView,
+    Outcome,
+    Rejection,
+    RequestView,
+    Ticket,
+)
 
 MOST_KEPT: Final = 2048
 """Decisions of either kind."""
@@ -23,59 +32,64 @@ MOST_SHOWN: Final = 16
 
 
 class Weighed(NamedTuple):
-    """An endpoint as it was when a request might have gone there."""
+    """The endpoints that a request might have gone to, as they were; of many, those with the highest scores."""
 
-    endpoint: EndpointView
-    score: float | None
-    in_flight: int
-    prefill_tokens: int
-    decodes: int
-    kv_tokens: int
-    cached_tokens: int
-    """Of this request's prompt."""
+    standings: Sequence[Standing]
+    scores: Sequence[float]
+    """Of each; none where the policy gives none."""
+    number: int
+    """How many there were, with those that are left out."""
 
 
 class Record:
-    """One decision; `outcome` is there once a placed request has ended."""
+    """One decision, of a request that was placed or refused. It has nothing of the prompt, not even hashes."""
 
     __slots__ = (
-        "at", "demand", "endpoint", "outcome", "policy", "predicted_ttft", "recalled_for", "refusal", "request",
-        "waited_seconds", "weighed", "weighed_number",
+        "arrived_at", "at", "cached", "endpoint", "model", "outcome", "output_tokens", "policy", "predicted_seconds",
+        "prompt_tokens", "recalled_for", "refusal", "request_id", "service_class", "slo", "streamed", "tenant", "waited_seconds", "weighed",
     )  # fmt: skip
 
-    def __init__(self, request: RequestView, at: float) -> None:
-        self.request = request._replace(prefix=()) if request.prefix else request
+    def __init__(self, request: RequestView, at: float, waited_seconds: float) -> None:
+        self.request_id = request.request_id
+        self.model = request.model
+        self.service_class = request.service_class
+        self.tenant = request.tenant
+        self.slo = request.slo
+        self.streamed = request.streamed
+        self.arrived_at = request.arrived_at
         self.at = at
-        """Seconds of the decider's clock."""
-        self.demand: tuple[int, int] | None = None
-        """Expected tokens of the prompt and of the answer, where they were looked at."""
+        """Seconds of the decider's clock, as of `arrived_at`."""
+        self.waited_seconds = waited_seconds
+        """For room at an endpoint."""
+        self.prompt_tokens: int | None = None
+        """Expected, as `output_tokens`; None where nobody has looked at them."""
+        self.output_tokens: int | None = None
+        self.refusal: Rejection | None = None
+        # Of a request that was placed.
         self.policy = ""
         self.endpoint: EndpointView | None = None
-        """Where the request was placed."""
-        self.waited_seconds = 0.0
-        """For room at an endpoint."""
-        self.weighed: Sequence[Weighed] = ()
-        self.weighed_number = 0
-        """How many there were, with those that are not in `weighed`."""
-        self.refusal: Rejection | None = None
-        self.predicted_ttft: float | None = None
-        """Seconds from the request's arrival."""
+        self.predicted_seconds = 0.0
+        """From there to the first token; 0 where that is not known."""
+        self.weighed: Weighed = NOBODY
+        self.cached: Mapping[str, int] = NOTHING_CACHED
+        """Tokens of the prompt that endpoints had, by uid."""
         self.outcome: Outcome | None = None
+        """None before its end."""
         self.recalled_for: str | None = None
         """Id of the more urgent request for which its place was asked back."""
 
-    def placed(self, ticket: Ticket, waited_seconds: float) -> None:
-        """Note where the request is."""
-        ticket.record = self
-        self.endpoint = ticket.endpoint
-        self.waited_seconds = waited_seconds
-        if ticket.predicted_seconds:
-            self.predicted_ttft = ticket.placed_at + ticket.predicted_seconds - self.request.arrived_at
+    @property
+    def predicted_ttft(self) -> float | None:
+        """Seconds from the request's arrival."""
+        return self.at + self.predicted_seconds - self.arrived_at if self.predicted_seconds else None
 
     @property
     def notable(self) -> bool:
         """Whether the request was refused, or ended and was not good."""
         return self.refusal is not None or (self.outcome is not None and not self.outcome.good)
+
+
+NOBODY: Final = Weighed((), (), 0)
 
 
 class Journal:
@@ -87,25 +101,16 @@ class Journal:
         self._recent: deque[Record] = deque(maxlen=most_kept)
         self._notable: deque[Record] = deque(maxlen=most_kept)
 
-    def weigh(self, demand: Demand, weighed: Sequence[Account], scores: Sequence[float], now: float) -> Record:
-        """Note a decision that is being made, as long as the endpoints are as it sees them."""
-        record = Record(demand.request, now)
-        record.demand = demand.prompt_tokens, demand.output_tokens
+    def placed(self, ticket: Ticket, demand: Demand, weighed: Weighed, now: float, waited_seconds: float) -> Record:
+        """Note where a request has gone; `weighed` as it was before."""
+        record = ticket.record = Record(ticket.request, now, waited_seconds)
+        record.prompt_tokens = demand.prompt_tokens
+        record.output_tokens = demand.output_tokens
         record.policy = self.policy
-        record.weighed_number = len(weighed)
-        cached = demand.cached
-        record.weighed = [
-            Weighed(
-                account.endpoint,
-                score,
-                account.in_flight,
-                account.load.prefill_tokens,
-                account.load.decodes,
-                account.load.kv_tokens,
-                cached.get(account.uid, 0),
-            )
-            for account, score in _best(weighed, scores)
-        ]
+        record.endpoint = ticket.endpoint
+        record.predicted_seconds = ticket.predicted_seconds
+        record.weighed = weighed
+        record.cached = demand.cached
         self._recent.append(record)
         return record
 
@@ -113,19 +118,17 @@ class Journal:
         self, request: RequestView, refusal: Rejection, now: float, demand: Demand | None, waited_seconds: float
     ) -> None:
         """Note a request that is not run."""
-        record = Record(request, now)
-        record.waited_seconds = waited_seconds
-        record.demand = None if demand is None else (demand.prompt_tokens, demand.output_tokens)
+        record = Record(request, now, waited_seconds)
+        if demand is not None:
+            record.prompt_tokens, record.output_tokens = demand.prompt_tokens, demand.output_tokens
         record.refusal = refusal
         self._notable.append(record)
 
-    def ended(self, ticket: Ticket, outcome: Outcome) -> None:
+    def ended(self, record: Record, outcome: Outcome) -> None:
         """Note how a placed request went."""
-        record = ticket.record
-        if record is not None:  # else somebody else has placed it
-            record.outcome = outcome
-            if not outcome.good:
-                self._notable.append(record)
+        record.outcome = outcome
+        if not outcome.good:
+            self._notable.append(record)
 
     def records(self) -> Iterator[Record]:
         """Return all records, the newest first."""
@@ -134,15 +137,19 @@ class Journal:
 
     def of(self, request_id: str) -> list[Record]:
         """Return what was decided of one request, the newest first: several where it was sent again."""
-        return [record for record in self.records() if record.request.request_id == request_id]
+        return [record for record in self.records() if record.request_id == request_id]
 
 
-def _best(weighed: Sequence[Account], scores: Sequence[float]) -> Sequence[tuple[Account, float | None]]:
-    if not scores:
-        return [(account, None) for account in weighed[:MOST_SHOWN]]
-    if len(weighed) <= MOST_SHOWN:
-        return list(zip(weighed, scores, strict=True))
-    return nlargest(MOST_SHOWN, zip(weighed, scores, strict=True), key=lambda pair: pair[1])
+def weighed_now(candidates: Sequence[Account], scores: Sequence[float]) -> Weighed:
+    """Return endpoints as they are, for the journal."""
+    number = len(candidates)
+    if number > MOST_SHOWN:
+        if scores:
+            best = nlargest(MOST_SHOWN, range(number), key=scores.__getitem__)
+            candidates, scores = [candidates[place] for place in best], [scores[place] for place in best]
+        else:
+            candidates = candidates[:MOST_SHOWN]
+    return Weighed(standings_of(candidates), scores, number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,17 +173,17 @@ class Question:
 
 def shown(record: Record, clock_began_at: float) -> dict[str, Any]:
     """Return a record as the admin port shows it; times are seconds of Unix time, `clock_began_at` that of the clock's zero."""
-    request, refusal = record.request, record.refusal
+    refusal = record.refusal
     return {
-        "requestId": request.request_id,
+        "requestId": record.request_id,
         "time": clock_began_at + record.at,
-        "class": request.service_class,
-        "model": request.model,
-        "tenant": request.tenant,
-        "streamed": request.streamed,
-        "limits": {"ttftSeconds": request.slo.ttft_seconds, "tbtSeconds": request.slo.tbt_seconds},
-        "promptTokens": record.demand[0] if record.demand else None,
-        "outputTokens": record.demand[1] if record.demand else None,
+        "class": record.service_class,
+        "model": record.model,
+        "tenant": record.tenant,
+        "streamed": record.streamed,
+        "limits": {"ttftSeconds": record.slo.ttft_seconds, "tbtSeconds": record.slo.tbt_seconds},
+        "promptTokens": record.prompt_tokens,
+        "outputTokens": record.output_tokens,
         "verdict": (Verdict.RUN if refusal is None else Verdict.REJECT).value,
         "reason": (Reason.PLACED if refusal is None else refusal.reason).value,
         "message": None if refusal is None else refusal.message,
@@ -184,8 +191,8 @@ def shown(record: Record, clock_began_at: float) -> dict[str, Any]:
         "waitedSeconds": record.waited_seconds,
         "policy": record.policy or None,
         "endpoint": record.endpoint.name if record.endpoint else None,
-        "candidates": [_shown(weighed) for weighed in record.weighed],
-        "candidatesNotShown": record.weighed_number - len(record.weighed),
+        "candidates": [_shown(record, *each) for each in _scored(record)],
+        "candidatesNotShown": record.weighed.number - len(record.weighed.standings),
         "predictedTtftSeconds": record.predicted_ttft,
         "outcome": None if record.outcome is None else _shown_outcome(record.outcome),
         "recalledFor": record.recalled_for,
@@ -194,20 +201,25 @@ def shown(record: Record, clock_began_at: float) -> dict[str, Any]:
 
 def in_one_line(record: Record) -> str:
     """Tell a placement as a header does: `policy=rad; waited=0.012; engine-1=-0.41; engine-0=-0.63`, the best first."""
-    ranked = sorted(record.weighed, key=lambda each: -(each.score or 0.0))
-    scores = [f"{each.endpoint.name}={each.score:.4g}" for each in ranked if each.score is not None]
+    ranked = sorted(_scored(record), key=lambda each: -(each[1] or 0.0))
+    scores = [f"{standing.endpoint.name}={score:.4g}" for standing, score in ranked if score is not None]
     return "; ".join([f"policy={record.policy}", f"waited={record.waited_seconds:.3f}", *scores])
 
 
-def _shown(weighed: Weighed) -> dict[str, Any]:
+def _scored(record: Record) -> Iterator[tuple[Standing, float | None]]:
+    standings, scores, _ = record.weighed
+    return zip(standings, scores or repeat(None), strict=False)
+
+
+def _shown(record: Record, standing: Standing, score: float | None) -> dict[str, Any]:
     return {
-        "endpoint": weighed.endpoint.name,
-        "score": weighed.score,
-        "inFlight": weighed.in_flight,
-        "prefillTokens": weighed.prefill_tokens,
-        "decodes": weighed.decodes,
-        "kvTokens": weighed.kv_tokens,
-        "cachedTokens": weighed.cached_tokens,
+        "endpoint": standing.endpoint.name,
+        "score": score,
+        "inFlight": standing.in_flight,
+        "prefillTokens": standing.prefill_tokens,
+        "decodes": standing.decodes,
+        "kvTokens": standing.kv_tokens,
+        "cachedTokens": record.cached.get(standing.endpoint.uid, 0),
     }
 
 

@@ -7,7 +7,7 @@ is an edge, and lives elsewhere.
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from fairlead_router.contract import EndpointState, TelemetryState
 from fairlead_router.decisions.adapters import LoadedAdapters
@@ -20,11 +20,22 @@ from fairlead_router.decisions.types import Demand, EndpointView, Ticket
 _GONE: Final = EndpointState.GONE
 
 
+class Standing(NamedTuple):
+    """An endpoint, and what was there at some moment."""
+
+    endpoint: EndpointView
+    in_flight: int
+    prefill_tokens: int
+    decodes: int
+    kv_tokens: int
+
+
 class Account:
     """An endpoint as discovery last showed it, what runs there, and its breaker."""
 
     __slots__ = (
-        "_reported_at", "adapters", "breaker", "caches_prefixes", "endpoint", "in_flight", "limits", "load", "own", "pace", "report", "telemetry", "uid",
+        "_board", "_reported_at", "_standing", "adapters", "breaker", "caches_prefixes", "endpoint", "followed", "in_flight", "limits",
+        "load", "own", "pace", "place", "report", "telemetry", "uid",
     )  # fmt: skip
 
     def __init__(
@@ -51,12 +62,35 @@ class Account:
         """LoRA adapters that it has, by what this process has placed there."""
         self.load = Load()
         """What this process has placed there, in tokens."""
+        self.place = 0
+        """Among the endpoints that may get a request."""
+        self.followed = False
+        """Whether who keeps them side by side knows of all changes."""
+        self._board: list[Account] = []
+        self._standing: Standing | None = None
+
+    @property
+    def standing(self) -> Standing:
+        """How many requests and tokens there are."""
+        return self._standing or self._counted()
+
+    def changed(self) -> None:
+        """Work out anew what follows from the rest, when somebody wants to know it."""
+        self._standing = None
+        if self.followed:
+            self.followed = False
+            self._board.append(self)
+
+    def stands(self, place: int, changed: list["Account"]) -> None:
+        """Note where it stands among others, and where to tell of changes."""
+        self.place, self._board, self.followed = place, changed, True
 
     def discovered(self, endpoint: EndpointView, limits: EngineLimits) -> None:
         """Follow what discovery knows; `limits` are those of the pool's engines."""
         self.endpoint = endpoint
         known = endpoint.limits or limits
         self.limits = replace(known, kv_tokens=self.limits.kv_tokens if known.kv_tokens is None else known.kv_tokens)
+        self.changed()
 
     def reported(self, report: EngineReport, now: float) -> None:
         """Note what the engine says; the size of its memory stays true when it says no more."""
@@ -65,6 +99,7 @@ class Account:
             self.caches_prefixes = report.caches_prefixes
         if report.kv_tokens is not None and report.kv_tokens != self.limits.kv_tokens:
             self.limits = replace(self.limits, kv_tokens=report.kv_tokens)
+        self.changed()
 
     def check_freshness(self, now: float) -> None:
         """Forget what the engine said too long ago."""
@@ -83,11 +118,13 @@ class Account:
             ticket.predicted_seconds = self.pace.prefill_seconds(
                 load.prefill_tokens, load.decodes, self.limits.batch_tokens
             )
+        self.changed()
 
     def first_token(self, ticket: Ticket, now: float) -> None:
         """Note that a request gets tokens from now on."""
         if self.load.prompt_done(ticket, now):
             self.pace.predicted(ticket.predicted_seconds, now - ticket.placed_at)
+        self.changed()
 
     def finish(self, ticket: Ticket, output_tokens: int, now: float) -> tuple[float, float, int] | None:
         """Note that a request has ended; returns what its batches were: mean tokens, mean seconds, how many."""
@@ -100,6 +137,7 @@ class Account:
         self.load.end(ticket, now)
         if ticket.adapted:
             self.adapters.end(ticket.request.model)
+        self.changed()
         return seen
 
     @property
@@ -118,6 +156,13 @@ class Account:
             kv_usage=self.report.kv_usage,
             prediction_error=self.pace.error,
         )
+
+    def _counted(self) -> Standing:
+        load = self.load
+        self._standing = standing = Standing(
+            self.endpoint, self.in_flight, load.prefill_tokens, load.decodes, load.kv_tokens
+        )
+        return standing
 
 
 class Ledger(Protocol):

@@ -1,18 +1,19 @@
 """Where which prompts have been: an estimate of what engines have in their prefix caches.
 
-A prompt is named block by block by hashes that cover all blocks before, so two prompts share exactly the blocks whose
-hashes agree. An engine is believed to hold the blocks of the prompts it was sent most recently, up to so many as its
+A prompt is named block by block by names that cover all blocks before, so two prompts share exactly the blocks whose
+names agree. An engine is believed to hold the blocks of the prompts it was sent most recently, up to so many as its
 memory may keep; what it has really evicted nobody tells. A wrong belief costs a little balance, never correctness.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Final
 
 from fairlead_router.decisions.types import RequestView
 
 MOST_BLOCKS: Final = 16_384
 """Blocks remembered of one endpoint: of 16 tokens they fill the memory of a large GPU, of 64 more than that."""
+_MOST_MASKS: Final = 1024
 
 
 class PrefixIndex:
@@ -24,33 +25,35 @@ class PrefixIndex:
         self._blocks: dict[str, OrderedDict[int, None]] = {}
         self._bits: dict[str, int] = {}
         self._names: dict[int, str] = {}
+        self._holding: dict[int, tuple[str, ...]] = {}
+        """Endpoints by the mask of some: nearly always one that was seen before."""
 
-    def cached_tokens(self, request: RequestView) -> dict[str, int]:
+    def cached_tokens(self, request: RequestView, prompt_tokens: int) -> dict[str, int]:
         """Return how many of the prompt's tokens each endpoint is believed to have computed; none is left out as 0.
 
         An engine computes at least the last token, whatever it holds.
         """
-        holders, found = self._holders, 0
         matched: dict[str, int] = {}
-        mask = -1
-        for block in request.prefix:
-            left = mask & holders.get(block, 0)
-            if left != mask and found:
-                self._note(matched, mask & ~left, found)
-            mask = left
-            if not mask:
+        blocks, ends, holders = request.prefix, request.prefix_ends, self._holders
+        left = holders.get(blocks[0], 0) if blocks else 0
+        most = prompt_tokens - 1
+        for place in range(len(blocks) - 1, -1, -1):  # from the end: most prompts that were there at all were so far
+            if not left:
                 break
-            found += 1
-        if mask > 0:
-            self._note(matched, mask, found)
-        most = (request.prompt_tokens or request.prefix_block_tokens * len(request.prefix) + 1) - 1
-        return {uid: min(most, blocks * request.prefix_block_tokens) for uid, blocks in matched.items()}
+            if here := left & holders.get(blocks[place], 0):
+                left ^= here
+                self._note(matched, here, min(most, ends[place]))
+        return matched
 
-    def note(self, uid: str, blocks: Iterable[int]) -> None:
+    def note(self, uid: str, blocks: Sequence[int]) -> None:
         """Note that an endpoint was sent a prompt of these blocks."""
         held = self._blocks.get(uid)
         if held is None:
             held = self._enter(uid)
+        if blocks[-1] in held and blocks[0] in held:  # and so are those between: this very prompt was there
+            held.move_to_end(blocks[0])
+            held.move_to_end(blocks[-1])
+            return
         bit = self._bits[uid]
         for block in blocks:
             if block in held:
@@ -66,6 +69,7 @@ class PrefixIndex:
         for uid in self._blocks.keys() - uids:
             bit = self._bits.pop(uid)
             del self._names[bit]
+            self._holding.clear()
             for block in self._blocks.pop(uid):
                 self._drop(block, bit)
 
@@ -84,9 +88,12 @@ class PrefixIndex:
         else:
             del self._holders[block]
 
-    def _note(self, matched: dict[str, int], mask: int, blocks: int) -> None:
-        """Note endpoints of a mask, bit by bit."""
-        while mask:
-            bit = mask & -mask
-            matched[self._names[bit]] = blocks
-            mask ^= bit
+    def _note(self, matched: dict[str, int], mask: int, tokens: int) -> None:
+        """Note that the endpoints of a mask have so many tokens of a prompt."""
+        uids = self._holding.get(mask)
+        if uids is None:
+            if len(self._holding) >= _MOST_MASKS:
+                self._holding.clear()
+            uids = self._holding[mask] = tuple(name for bit, name in self._names.items() if mask & bit)
+        for uid in uids:
+            matched[uid] = tokens

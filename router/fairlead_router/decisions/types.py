@@ -52,8 +52,9 @@ class RequestView(NamedTuple):
     """Where somebody has counted them; else they are estimated."""
     max_output_tokens: int | None = None
     prefix: tuple[int, ...] = ()
-    """Hashes of the prompt's blocks in their order, each covering all blocks before."""
-    prefix_block_tokens: int = 64
+    """Names of the prompt's blocks in their order, each covering all blocks before."""
+    prefix_ends: Sequence[int] = ()
+    """Tokens from the prompt's beginning to the end of each of at least as many blocks."""
     tenant: str = ""
     session: int | None = None
     """A number for the conversation that it says it belongs to."""

@@ -10,7 +10,7 @@ from typing import Final
 
 from fairlead_router.config import RouterConfig
 from fairlead_router.contract import Header, Reason
-from fairlead_router.decisions.types import Slo
+from fairlead_router.decisions.types import Quota, Slo
 from fairlead_router.edge.target import Target
 from fairlead_router.errors import RequestError
 from fairlead_router.http1.requests import RequestHead
@@ -43,6 +43,8 @@ class Entry:
     slo: Slo
     session: int | None
     """A number for the conversation that the request says it belongs to."""
+    quota: Quota | None
+    """What the caller may ask of the class."""
     explained: bool
     """Whether the answer is to say how its endpoint was chosen."""
     line: bytes
@@ -89,8 +91,9 @@ def entry_of(head: RequestHead, target: Target, caller: Principal, route: Route,
     gate, tracer = router.gate, services.tracer
     fields = to_engine(head.headers, head.first, gate.dropped(caller) | tracer.replaces)
     entry = Entry(
-        route, target, caller, service_class, slo, session, explained, line, fields, gate, router.config, tracer
-    )
+        route, target, caller, service_class, slo, session, caller.quotas.get(service_class), explained, line, fields, gate,
+        router.config, tracer,
+    )  # fmt: skip
     head.derived[_ENTRY] = entry
     return entry
 

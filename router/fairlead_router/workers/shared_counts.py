@@ -72,4 +72,7 @@ class SharedLedger:
         totals, slots = self._counts.totals(self._used), self._slots
         for account in accounts:
             slot = slots.get(account.uid)
-            account.in_flight = account.own if slot is None else totals[slot]
+            in_flight = account.own if slot is None else totals[slot]
+            if in_flight != account.in_flight:
+                account.in_flight = in_flight
+                account.changed()

@@ -39,11 +39,12 @@ class WeightedScorers:
         """Score by the weighted sum."""
         stats = [self._scraped.get(each.uid, _NOTHING) for each in candidates]
         most, fewest = max(each.waiting for each in stats), min(each.waiting for each in stats)
-        blocks = len(demand.request.prefix) * demand.request.prefix_block_tokens
+        prefix, ends = demand.request.prefix, demand.request.prefix_ends
+        whole = ends[len(prefix) - 1] if prefix else 0
         return [
             2.0 * ((most - each.waiting) / (most - fewest) if most > fewest else 1.0)
             + 2.0 * (1.0 - each.kv_share)
-            + (3.0 * demand.cached.get(candidate.uid, 0) / blocks if blocks else 0.0)
+            + (3.0 * demand.cached.get(candidate.uid, 0) / whole if whole else 0.0)
             for candidate, each in zip(candidates, stats, strict=True)
         ]
 

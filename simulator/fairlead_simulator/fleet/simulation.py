@@ -134,7 +134,7 @@ class Fleet:
             streamed=True,
             prompt_tokens=lengths.prompt_tokens,
             prefix=lengths.block_hashes[: lengths.prompt_tokens // BLOCK_TOKENS],
-            prefix_block_tokens=BLOCK_TOKENS,
+            prefix_ends=range(BLOCK_TOKENS, lengths.prompt_tokens + 1, BLOCK_TOKENS),
             tenant=arrival.tenant,
             taken_from=taken_from,
         )

@@ -1,8 +1,10 @@
 """Blocks of prompts: the same beginning gives the same blocks."""
 
-from fairlead_router.relay.prompt_blocks import BLOCK_BYTES, MOST_BLOCKS, blocks_of
+import pytest
 
-LONG = "word " * 400
+from fairlead_router.relay.prompt_blocks import BLOCK_ENDS, BYTES_PER_TOKEN, blocks_of
+
+LONG = "word " * 4000
 
 
 def chat(*contents: str, model: str = "m", **more: object) -> dict[str, object]:
@@ -15,7 +17,7 @@ def common(one: tuple[int, ...], other: tuple[int, ...]) -> int:
 
 def test_a_conversation_that_goes_on_begins_with_the_same_blocks():
     before, after = blocks_of(chat(LONG)), blocks_of(chat(LONG, "and then?"))
-    assert len(before) == len(LONG) // BLOCK_BYTES
+    assert BLOCK_ENDS[len(before) - 1] == pytest.approx(len(LONG) / BYTES_PER_TOKEN, rel=0.25)
     assert common(before, after) >= len(before) - 1
 
 
@@ -33,10 +35,24 @@ def test_what_is_not_part_of_the_prompt_does_not_matter():
 
 
 def test_every_api_has_blocks():
-    for request in ({"prompt": LONG}, {"prompt": [1] * 1000}, {"input": LONG}, {"system": LONG, "messages": []}):
+    for request in ({"prompt": LONG}, {"prompt": [1] * 10_000}, {"input": LONG}, {"system": LONG, "messages": []}):
         assert blocks_of({"model": "m", **request})
 
 
 def test_a_short_prompt_has_none_and_a_long_one_not_too_many():
-    assert blocks_of(chat("hello")) == ()
-    assert len(blocks_of(chat("x" * 10 * BLOCK_BYTES * MOST_BLOCKS))) == MOST_BLOCKS
+    assert blocks_of(chat("hello " * 100)) == ()
+    assert len(blocks_of(chat("x" * 1024 * 1024))) == len(BLOCK_ENDS) <= 20
+
+
+def test_of_what_is_shared_at_least_four_fifths_are_seen():
+    for shared in range(8192, 100_000, 777):
+        one, other = (blocks_of({"prompt": "x" * shared + rest * 1000}) for rest in "yz")
+        seen = BLOCK_ENDS[common(one, other) - 1] * BYTES_PER_TOKEN
+        assert 0.8 * shared - 10 <= seen <= shared + 10, shared
+
+
+def test_prompts_that_differ_in_one_byte_anywhere_are_told_apart_from_there_on():
+    text = "word " * 8000
+    for place in range(0, len(text), 611):
+        one, other = blocks_of({"prompt": text}), blocks_of({"prompt": text[:place] + "#" + text[place + 1 :]})
+        assert all(a != b for a, b in zip(one[common(one, other) :], other[common(one, other) :], strict=True))

@@ -77,5 +77,11 @@ class Scored:
         """Choose one of at least one candidate, given in order of uid."""
         scores = self._score(demand, candidates)
         highest = max(scores)
-        best = [each for each, score in zip(candidates, scores, strict=True) if score == highest]
+        equals = scores.count(highest)
+        if equals == len(candidates):
+            best: Sequence[C] = candidates
+        elif equals == 1:
+            best = (candidates[scores.index(highest)],)
+        else:
+            best = [each for each, score in zip(candidates, scores, strict=True) if score == highest]
         return Choice(self._pick(best), candidates, scores)

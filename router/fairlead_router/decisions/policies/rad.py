@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from fairlead_router.decisions.adapters import adapter_seconds
+from fairlead_router.decisions.board import prices_of
 from fairlead_router.decisions.types import Candidate, Demand
 
 
@@ -13,15 +14,14 @@ def least_delay(demand: Demand, candidates: Sequence[Candidate]) -> Sequence[flo
     its tokens then takes a batch, which it makes longer for all others there. In a pool of engines that are alike this
     weighs prompts that wait against answers that run by what they cost; where they differ, by what they cost there.
     """
-    return [-_cost_seconds(demand, each) for each in candidates]
-
-
-def _cost_seconds(demand: Demand, endpoint: Candidate) -> float:
-    load, pace = endpoint.load, endpoint.pace
-    decodes = load.decodes
-    tokens = demand.tokens_to_compute(endpoint.uid)
-    first = pace.prefill_seconds(load.prefill_tokens + tokens, decodes, endpoint.limits.batch_tokens)
-    slower = pace.token_seconds * decodes
-    if demand.adapted:
-        first += adapter_seconds(demand, endpoint)
-    return first + demand.output_tokens * (pace.batch_seconds(decodes + 1) + slower) + tokens * slower
+    _, prompt_tokens, output_tokens, cached, adapted = demand
+    uids, prices = prices_of(candidates)
+    scores = [  # `Price.of`, in a pass without calls: there are many endpoints
+        -(fixed + tokens * per_prompt + output_tokens * per_output)
+        if (tokens := prompt_tokens - cached.get(uid, 0)) <= room
+        else -(fixed + tokens * per_prompt + output_tokens * per_output + (tokens - room) * per_further)
+        for uid, (room, fixed, per_prompt, per_further, per_output) in zip(uids, prices, strict=True)
+    ]
+    if adapted:
+        return [score - adapter_seconds(demand, each) for score, each in zip(scores, candidates, strict=True)]
+    return scores

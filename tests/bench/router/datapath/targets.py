@@ -17,7 +17,7 @@ from typing import Protocol
 from datapath.peers import NoPeersError, install, pinned_version
 
 KEY = "sk-benchmark"
-"""Sent with every request, to all targets; only fairlead-keys looks at it."""
+"""Sent with every request, to all targets; only those of this repository look at it."""
 _OWN = Path(sys.executable).parent
 
 
@@ -73,8 +73,9 @@ class Fairlead:
 
     name: str
     what: str
-    wants_key: bool = False
+    policy: str = "round-robin"
     workers: int = 1
+    wants_key: bool = True
     extra: tuple[str, ...] = ()
     tells_lag: bool = True
 
@@ -85,22 +86,21 @@ class Fairlead:
         return _output(_OWN / "python", "-c", "from importlib.metadata import version; print(version('fairlead'))")
 
     def command(self, site: Site) -> list[str]:
-        """Return `fairlead-router` with its shipped defaults, round robin; with a file of keys where they are asked for."""
+        """Return `fairlead-router` with its shipped defaults and a file of keys, as production has it."""
         ports = ["--host", "127.0.0.1", "--port", str(site.port), "--admin-port", str(site.admin_port)]
-        pods = ["--endpoints", ",".join(site.pod_urls), "--policy", "round-robin"]
-        return [str(_OWN / "fairlead-router"), *ports, *pods, *self._workers(), *self._keys(site), *self.extra]
+        pods = ["--endpoints", ",".join(site.pod_urls), "--policy", self.policy]
+        return [str(_OWN / "fairlead-router"), *ports, *pods, *self._workers(), *_keys(site), *self.extra]
 
     def _workers(self) -> list[str]:
         return ["--workers", str(self.workers)] if self.workers > 1 else []
 
-    def _keys(self, site: Site) -> list[str]:
-        if not self.wants_key:
-            return []
-        keys, config = site.folder / "keys.yaml", site.folder / "router.yaml"
-        known = hashlib.sha256(KEY.encode()).hexdigest()
-        keys.write_text(f"keys:\n- {{name: bench, hash: 'sha256:{known}'}}\n")
-        config.write_text(f"auth: {{keysFile: {keys}}}\n")
-        return ["--config", str(config)]
+
+def _keys(site: Site) -> list[str]:
+    keys, config = site.folder / "keys.yaml", site.folder / "router.yaml"
+    known = hashlib.sha256(KEY.encode()).hexdigest()
+    keys.write_text(f"keys:\n- {{name: bench, hash: 'sha256:{known}'}}\n")
+    config.write_text(f"auth: {{keysFile: {keys}}}\n")
+    return ["--config", str(config)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,12 +203,11 @@ REFERENCE = "vllm-router"
 def routers(peers: Path, extra: Sequence[str] = ()) -> dict[str, Target]:
     """Return all routers by name; `extra` are further arguments of `fairlead-router`."""
     args = tuple(extra)
+    ours = "this repository, shipped defaults (metrics, timeouts, limits, retries, queue) and API keys"
     found: list[Target] = [
-        Fairlead("fairlead", "this repository, shipped defaults: metrics, timeouts, limits, retries", extra=args),
-        Fairlead(
-            "fairlead-keys", "this repository, the same with API keys, as production has it", wants_key=True, extra=args
-        ),
-        Fairlead("fairlead-2-workers", "this repository, shipped defaults, two processes", workers=2, extra=args),
+        Fairlead("fairlead", f"{ours}, round robin", extra=args),
+        Fairlead("fairlead-rad", f"{ours}, by resources", policy="rad", extra=args),
+        Fairlead("fairlead-2-workers", f"{ours}, round robin, two processes", workers=2, extra=args),
         Package("vllm-router", "vLLM's router, in Rust, from PyPI", _vllm_router, peers),
         Package("sglang-router", "SGLang's router, in Rust, from PyPI", _sglang_router, peers),
         Nginx(),

@@ -570,7 +570,7 @@ class TestPromptsThatAreCached:
             True,
             prompt_tokens=1030,
             prefix=prefix,
-            prefix_block_tokens=16,
+            prefix_ends=range(16, 1040, 16),
         )
 
     def test_one_goes_where_it_is_cached_even_if_that_is_full(self):

@@ -322,6 +322,6 @@ def test_nothing_is_believed_to_be_cached_by_an_engine_that_says_it_caches_nothi
     made = Decider(POLICIES["rad"](Random(0)))
     made.set_endpoints([endpoint("a"), endpoint("b")])
     made.note_reports({uid: EngineReport(caches_prefixes=says) for uid in "ab"}, 0.0)
-    asked = RequestView("r", "m", "c", 0.0, prompt_tokens=500, prefix=(1,))
+    asked = RequestView("r", "m", "c", 0.0, prompt_tokens=500, prefix=(1,), prefix_ends=(64,))
     first = made.submit(asked, 0.0).ticket.endpoint.uid
     assert made._demands.of(asked).cached == ({first: cached} if cached else {})

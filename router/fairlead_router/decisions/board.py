@@ -1,0 +1,57 @@
+"""The endpoints that may get a request, side by side: what a decision weighs of them, in columns.
+
+A decision looks at all of them, and nearly all are as they were at the last one. So a column is kept, and only what has
+changed is worked out anew; scoring is then a pass over numbers.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from fairlead_router.decisions.ledger import Account, Standing
+from fairlead_router.decisions.price import Price, price_of
+from fairlead_router.decisions.types import Candidate
+
+
+class Board(list[Account]):
+    """Endpoints in their order, which stays; they tell the board of their changes."""
+
+    def __init__(self, accounts: Iterable[Account] = ()) -> None:
+        super().__init__(accounts)
+        self.uids = [account.uid for account in self]
+        self._prices = [price_of(account.load, account.pace, account.limits) for account in self]
+        self._standings = [account.standing for account in self]
+        self._changed: list[Account] = []
+        for place, account in enumerate(self):
+            account.stands(place, self._changed)
+
+    @property
+    def prices(self) -> Sequence[Price]:
+        """What another request costs on each; as long as nothing changes."""
+        if self._changed:
+            self._follow()
+        return self._prices
+
+    @property
+    def standings(self) -> Sequence[Standing]:
+        """What there is on each; as long as nothing changes."""
+        if self._changed:
+            self._follow()
+        return self._standings
+
+    def _follow(self) -> None:
+        for account in self._changed:
+            self._prices[account.place] = price_of(account.load, account.pace, account.limits)
+            self._standings[account.place] = account.standing
+            account.followed = True
+        self._changed.clear()
+
+
+def prices_of(candidates: Sequence[Candidate]) -> tuple[Sequence[str], Sequence[Price]]:
+    """Return the uids of some endpoints, and what another request costs on each."""
+    if isinstance(candidates, Board):
+        return candidates.uids, candidates.prices
+    return [each.uid for each in candidates], [price_of(each.load, each.pace, each.limits) for each in candidates]
+
+
+def standings_of(accounts: Sequence[Account]) -> list[Standing]:
+    """Return some endpoints as they are now."""
+    return list(accounts.standings if isinstance(accounts, Board) else [each.standing for each in accounts])
