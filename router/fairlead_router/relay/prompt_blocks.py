@@ -26,7 +26,8 @@ _MOST_BYTES: Final = 128 * 1024
 
 
 def _ends() -> tuple[int, ...]:
-    ends, size = [], SHORTEST_BYTES
+    ends: list[int] = []
+    size = SHORTEST_BYTES
     while not ends or ends[-1] < _MOST_BYTES:
         ends += [(ends[-1] if ends else 0) + size * (number + 1) for number in range(_BLOCKS_PER_DOUBLING)]
         size = ends[-1] // _BLOCKS_PER_DOUBLING
