@@ -241,7 +241,7 @@ def test_a_quota_is_charged_once():
 
 def test_where_it_was_it_is_not_cached():
     pool = Pool("a", "b")
-    tickets = [pool.placed(prefix=tuple(range(125)), prefix_block_tokens=64), pool.placed("strict")]
+    tickets = [pool.placed(prefix=tuple(range(125)), prefix_ends=range(64, 64 * 126, 64)), pool.placed("strict")]
     pool.waits("strict", 100)
     assert pool.recall(0.6) is tickets[0]
     pool.give_back(tickets[0])
