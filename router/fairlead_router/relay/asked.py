@@ -15,6 +15,7 @@ MAX_COMMAS: Final = 4_000_000
 No prompt comes near, in text or in tokens. Brackets and commas inside strings count as well, as it would take as long to
 tell them apart as to read them.
 """
+_SHORT_BYTES: Final = 4096
 _LIMITS_OF_OUTPUT: Final = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 """Of chats, of completions and Anthropic's messages, of responses."""
 
@@ -62,7 +63,9 @@ def asked_of(body: bytes, needs_model: bool, max_depth: int, with_prefix: bool) 
 
 
 def _has_more_brackets(body: bytes, number: int) -> bool:
-    """Whether there are more opening brackets than that; to look for each takes a tenth of counting them, in prose."""
+    """Whether there are more opening brackets than that; in long prose, to look for each takes a tenth of counting them."""
+    if len(body) < _SHORT_BYTES:
+        return body.count(b"{") + body.count(b"[") > number
     for bracket in (b"{", b"["):
         place = body.find(bracket)
         while place >= 0:
