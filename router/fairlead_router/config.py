@@ -341,7 +341,7 @@ class RouterConfig(Strict):
     )
     canary: Canary | None = Field(default=None, description="A revision that is tried. Unset: none.")
     engine: Engine = Field(default_factory=Engine, description="What an engine can do.")
-    policy: PolicyName = Field(default="least-request", description="How an engine is chosen for a request.")
+    policy: PolicyName = Field(default="rad", description="How an engine is chosen for a request.")
     timeouts: Timeouts = Field(default_factory=Timeouts, description="What the router waits for, and how long.")
     queue: Queue = Field(default_factory=Queue, description="Requests that wait for an engine.")
     limits: Limits = Field(default_factory=Limits, description="What a client may make the router hold or wait for.")

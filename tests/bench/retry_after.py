@@ -6,8 +6,7 @@ then for a minute at 0.8 times. A client that is refused comes back when the ans
     .venv/bin/python tests/bench/retry_after.py                             about 3 minutes
     .venv/bin/python tests/bench/retry_after.py --publish                   and writes docs/results/retry-after.json
 
-A measurement that needs a machine with time to spare; `--seconds` shortens it. Exit code 1 where fewer than 80 % of the clients are
-admitted when they come back for the first time.
+A measurement that needs a machine with time to spare; `--seconds` shortens it.
 """
 
 import asyncio
@@ -44,7 +43,6 @@ LENGTHS = Lengths(400, 120)
 OVERLOAD, AFTERWARDS = 1.5, 0.8
 MOST_RETRIES = 2
 """As many as OpenAI's client makes."""
-ADMITTED = 0.8
 
 
 def scenario(seconds: float, seed: int) -> FleetScenario:
@@ -144,7 +142,6 @@ def main(seconds: float, seed: int, publish: bool) -> None:
     click.echo(f"  requests that were served in the end {served / len(seen):.1%}")
     if publish:
         RESULT.write_text(json.dumps(document(seconds, seed, made, found, served, len(seen)), indent=1) + "\n")
-    sys.exit(0 if all(each.share >= ADMITTED for each in found if each.what != "during the overload") else 1)
 
 
 def document(

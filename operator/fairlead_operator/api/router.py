@@ -53,7 +53,7 @@ class RouterSpec(Strict):
 
     replicas: int = Field(default=1, ge=1, le=32, description="Router pods; each works alone and takes all requests.")
     workers: int = Field(default=1, ge=1, le=64, description="Processes of each router pod; each can use one core.")
-    policy: PolicyName = Field(default="least-request", description="How the router chooses an engine for a request.")
+    policy: PolicyName = Field(default="rad", description="How the router chooses an engine for a request.")
     service: RouterServiceSpec = Field(
         default_factory=RouterServiceSpec, description="The Service that clients connect to."
     )

@@ -1,5 +1,6 @@
 """A short form of the measurement of who obeys Retry-After."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -7,9 +8,10 @@ from pathlib import Path
 SCRIPT = Path(__file__).parents[3] / "tests" / "bench" / "retry_after.py"
 
 
-def test_clients_that_obey_retry_after_are_admitted_when_they_come_back():
+def test_the_measurement_runs_and_clients_come_back():
     ran = subprocess.run(
-        [sys.executable, SCRIPT, "--seconds", "8"], capture_output=True, text=True, check=False, timeout=120
+        [sys.executable, SCRIPT, "--seconds", "8"], capture_output=True, text=True, check=True, timeout=120
     )
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert "first retries, all" in ran.stdout
+    came_back, admitted = re.search(r"first retries, all +(\d+) +admitted +([\d.]+)%", ran.stdout).groups()
+    assert int(came_back) > 10
+    assert float(admitted) > 0
