@@ -46,7 +46,7 @@ from fairlead_simulator.workload import Fixed
 
 ROOT = Path(__file__).parents[2]
 RESULT = ROOT / "docs" / "results" / "live-goodput.json"
-PROFILE, SCHEDULER, PODS = "llama-3-8b-a100", "sarathi", 4
+PROFILE, SCHEDULER, PODS = "codellama-34b-a100", "sarathi", 4
 CLASSES = (
     ServiceClass(name="interactive", ttft="2s", tbt="150ms", priority=10, share=60, default=True),
     ServiceClass(name="batch", ttft="20s", share=40, on_unreachable="queue"),

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from datapath.comparison import by_resources, two_processes
 from datapath.figures import (
     Cell,
     Figures,
@@ -54,6 +55,21 @@ def test_a_round_in_which_one_of_the_two_is_missing_has_no_ratio() -> None:
 def test_what_a_router_adds_is_above_direct_in_the_same_round() -> None:
     cells = [cell("ours", 0, 3.0), cell("direct", 0, 1.0), cell("ours", 1, 5.0), cell("direct", 1, 4.5)]
     assert Measured(cells).added("requests", "c=32", "ours", "requests_per_second") == [2.0, 0.5]
+
+
+def test_what_routing_by_resources_costs_is_beside_round_robin_in_the_same_round() -> None:
+    measured = Measured([cell("fairlead", 0, 200.0), cell("fairlead-rad", 0, 180.0), cell("fairlead", 1, 100.0)])
+    assert by_resources(measured).rows == (("req/s, c=32 (+)", "0.90x"),)
+
+
+def test_two_processes_are_compared_with_one_that_does_as_much_as_each_and_as_both() -> None:
+    cost = "cpu_seconds_per_100k_chunks"
+    ones = [Cell("workers", case, "fairlead", 0, {cost: value}) for case, value in (("250", 4.0), ("500", 3.0))]
+    twos = [
+        Cell("workers", case, "fairlead-2-workers", 0, {cost: value}) for case, value in (("250", 6.0), ("500", 4.2))
+    ]
+    rows = two_processes(Measured([*ones, *twos])).rows
+    assert [ratio for _, ratio in rows] == ["1.05x", "1.40x"]
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from datapath.figures import Measured, spread
 from datapath.tables import Table, text_of
-from datapath.targets import DIRECT, REFERENCE
+from datapath.targets import BY_RESOURCES, DIRECT, IN_TURN, PROCESSES, REFERENCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,30 @@ def latency_lines(measured: Measured) -> list[Line]:
         for case in measured.cases(scenario)
         for what, figure in figures.items()
     ]
+
+
+def by_resources(measured: Measured) -> Table:
+    """Return what routing by resources costs: its figures divided by those of round robin in the same round."""
+    rows = [
+        (line.what, text_of(spread(values), 2, unit="x"))
+        for line in ratio_lines(measured)
+        if any(values := measured.ratios(line.scenario, line.case, BY_RESOURCES, line.figure, to=IN_TURN))
+    ]
+    return Table(f"{BY_RESOURCES} divided by {IN_TURN} in the same round", ("", BY_RESOURCES), tuple(rows))
+
+
+def two_processes(measured: Measured) -> Table:
+    """Return what a chunk costs two processes, divided by what it costs one."""
+    cost, cases = "cpu_seconds_per_100k_chunks", measured.cases("workers")
+    rows = []
+    if cases:
+        half, whole = cases
+        for what, of_one in (("each with as much to do as the one", half), ("both together as much", whole)):
+            ones = measured.values("workers", of_one, IN_TURN, cost)
+            twos = measured.values("workers", whole, PROCESSES, cost)
+            values = [two / one if one and two else None for one, two in zip(ones, twos, strict=True)]
+            rows.append((f"CPU per chunk, {what} (-)", text_of(spread(values), 2, unit="x")))
+    return Table("Two processes divided by one in the same round", ("", PROCESSES), tuple(rows))
 
 
 def ratios(measured: Measured) -> Table:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from datapath.comparison import differences, ratios
+from datapath.comparison import by_resources, differences, ratios, two_processes
 from datapath.figures import DISTURBED, LATENCY_HELD_MS, SHARE_HELD, Measured, spread, with_highest_held
 from datapath.results import Results
 from datapath.scenarios import FORMS, PROMPT_BYTES
@@ -23,6 +23,7 @@ def page(results: Results) -> str:
         "## Beside vllm-router\n",
         "Of each figure the median over the rounds, and between what it lay. `(+)`: more is better, `(-)`: less is.\n",
         *(_markdown(table, level=3) for table in (ratios(measured), differences(measured)) if table.rows),
+        *_own(measured),
         "## All figures\n",
         "Of each the median over the rounds, and between what it lay. `>=`: the measuring side was full and the router\n"
         "was not, so that it may do more. In brackets: what is subtracted from the others.\n",
@@ -32,6 +33,18 @@ def page(results: Results) -> str:
         _caveats(),
     ]
     return "\n".join(parts)
+
+
+def _own(measured: Measured) -> list[str]:
+    tables = [table for table in (by_resources(measured), two_processes(measured)) if table.rows]
+    if not tables:
+        return []
+    intro = (
+        "What else a user may turn on. A process that has less to do wakes up for fewer chunks at a time, so that each costs more,\n"
+        "whoever runs beside it: two processes are compared with one that has as much to do as each of them, and with one that\n"
+        "has as much as both.\n"
+    )
+    return ["## Beside itself\n", intro, *(_markdown(table, level=3) for table in tables)]
 
 
 def _opening(results: Results) -> str:

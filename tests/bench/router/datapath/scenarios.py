@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from datapath.figures import Figures, holds, next_rate
 from datapath.native import LoadPlan
-from datapath.targets import DIRECT
+from datapath.targets import DIRECT, IN_TURN, PROCESSES
 from datapath.window import Running, Window, write_request
 
 PROMPT_BYTES = 1024
@@ -93,9 +93,6 @@ SHORT = Form(
     targets=(DIRECT, "fairlead"),
 )
 FORMS = {form.name: form for form in (FULL, QUICK, SHORT)}
-
-PROCESSES = "fairlead-2-workers"
-"""Compared with one process under its own scenario, and with nothing else: it has two cores."""
 
 Case = tuple[str, Figures]
 
@@ -270,7 +267,7 @@ SCENARIOS = {
             "one and two processes on two cores",
             _processes,
             lambda form: 2 * _streams_seconds(form),
-            targets=("fairlead", PROCESSES),
+            targets=(IN_TURN, PROCESSES),
             router_cores=2,
             direct=False,
         ),

@@ -198,6 +198,10 @@ DIRECT = "direct"
 """No router: the load source talks to the pods. What the measuring side itself can do."""
 REFERENCE = "vllm-router"
 """The target that the others are compared with."""
+IN_TURN, BY_RESOURCES = "fairlead", "fairlead-rad"
+"""What is compared with the reference, which routes in turn as well; and what it costs to look at the pods."""
+PROCESSES = "fairlead-2-workers"
+"""Compared with one process under its own scenario, and with nothing else: it has two cores."""
 
 
 def routers(peers: Path, extra: Sequence[str] = ()) -> dict[str, Target]:
@@ -205,9 +209,9 @@ def routers(peers: Path, extra: Sequence[str] = ()) -> dict[str, Target]:
     args = tuple(extra)
     ours = "this repository, shipped defaults (metrics, timeouts, limits, retries, queue) and API keys"
     found: list[Target] = [
-        Fairlead("fairlead", f"{ours}, round robin", extra=args),
-        Fairlead("fairlead-rad", f"{ours}, by resources", policy="rad", extra=args),
-        Fairlead("fairlead-2-workers", f"{ours}, round robin, two processes", workers=2, extra=args),
+        Fairlead(IN_TURN, f"{ours}, round robin", extra=args),
+        Fairlead(BY_RESOURCES, f"{ours}, by resources", policy="rad", extra=args),
+        Fairlead(PROCESSES, f"{ours}, round robin, two processes", workers=2, extra=args),
         Package("vllm-router", "vLLM's router, in Rust, from PyPI", _vllm_router, peers),
         Package("sglang-router", "SGLang's router, in Rust, from PyPI", _sglang_router, peers),
         Nginx(),
