@@ -28,6 +28,7 @@ FLAGS = (
     *("--max-model-len", str(MAX_MODEL_LEN)),
     *("--max-num-seqs", "32"),
     *("--enable-auto-tool-choice", "--tool-call-parser", "hermes"),
+    *("--enable-lora", "--max-loras", "2"),
     "--enforce-eager",
 )
 ENVIRONMENT = {
