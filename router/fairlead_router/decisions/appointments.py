@@ -9,8 +9,8 @@ in the router: as fair as one, and as long as a client can be told to stay away.
 How many come back shows: as large a share of the appointments as was kept of late is expected to be. Where nobody comes back
 nothing is held for anybody.
 
-A client does not say that it comes back. A request is taken for the one that was refused if it is of the same tenant, class,
-model and conversation, and its prompt has the same length and the same blocks: then it is as much work at least.
+A client does not say that it comes back. A request is taken for the one that was refused if it is of the same tenant and
+class, for the same model, and has the same size and fingerprint.
 """
 
 from collections import deque
@@ -23,8 +23,8 @@ from fairlead_router.decisions.types import Demand, RequestView
 MOST_RETRY_AFTER_SECONDS: Final = 30
 GRACE_SECONDS: Final = 5.0
 """How late somebody may be: clients add something at random, and networks too."""
-_EARLY_SECONDS: Final = 1.0
-"""Clients are told whole seconds."""
+_EARLY_SECONDS: Final = 0.1
+"""Nobody who does what was said comes earlier, but for the resolution of timers."""
 _FILLED: Final = 0.9
 """Share of the pool's rate for which appointments are made: the rate is an estimate."""
 _SWEEP_SECONDS: Final = 10.0
@@ -140,7 +140,7 @@ class Appointments:
 
 def _key(request: RequestView) -> Hashable:
     size = request.prompt_bytes if request.prompt_tokens is None else request.prompt_tokens
-    return request.model, request.session, size, request.max_output_tokens, request.prefix[-1:]
+    return request.model, request.session, size, request.max_output_tokens, request.fingerprint
 
 
 def _whole(seconds: float) -> int:

@@ -195,7 +195,7 @@ class Decider:
         """
         admission, recalls = self._admission, self._recalls
         first = None if admission is None or recalls is None else admission.queue.first(now)
-        if recalls is None or first is None or first.tried:
+        if recalls is None or first is None or first.tried or now < recalls.ask_at(first):
             return None
         working = _advised(self._ready, now)
         ticket = recalls.ask(first, set(self._may_have(first, working)), now)
@@ -218,8 +218,8 @@ class Decider:
         due = queue.next_due() if queue else None
         if queue and due is not None and self._recalls is not None:
             first = queue.first(now)
-            recall_at = None if first is None else self._recalls.next_due(first, now)
-            due = due if recall_at is None else min(due, recall_at)
+            recall_at = due if first is None else self._recalls.ask_at(first)
+            due = min(due, recall_at) if recall_at > now else due
         if due is None or not self._tripped:
             return due
         trials = (account.breaker.trial_at for account in self._ready if account.breaker.tripped)

@@ -57,10 +57,14 @@ class Recalls:
         if ticket is self._asked:
             self._asked = None
 
+    def ask_at(self, first: Waiting) -> float:
+        """Return from when on somebody may be asked for the first in the queue; never where nobody has such a place."""
+        if not self._open:
+            return inf
+        return max(first.urgent_at, self._answer_at) if self._asked is not None else first.urgent_at
+
     def ask(self, urgent: Waiting, among: Collection[Account], now: float) -> Ticket | None:
-        """Return the place to ask back for a request that is first in the queue; None where there is none, or no need."""
-        if now < urgent.urgent_at or self._awaits_answer(now):
-            return None
+        """Return the place to ask back for a request that is first in the queue; None where none would do."""
         self._asked = ticket = next(
             (ticket for ticket in islice(reversed(self._open), _LOOKED_AT) if self._yields(ticket, urgent, among, now)),
             None,
@@ -69,14 +73,6 @@ class Recalls:
             del self._open[ticket]
             self._answer_at = now + ANSWER_SECONDS
         return ticket
-
-    def next_due(self, first: Waiting, now: float) -> float | None:
-        """Return when there may be something to ask for the first in the queue, if that is yet to come."""
-        due = max(first.urgent_at, self._answer_at if self._asked is not None else -inf)
-        return due if now < due < inf else None
-
-    def _awaits_answer(self, now: float) -> bool:
-        return self._asked is not None and now < self._answer_at
 
     def _yields(self, ticket: Ticket, urgent: Waiting, among: Collection[Account], now: float) -> bool:
         request, queue = ticket.request, self._queue

@@ -64,6 +64,8 @@ class RequestView(NamedTuple):
     """What its tenant may ask of its class in a minute; None is no limit."""
     taken_from: str = ""
     """Uid of the endpoint at which its place was taken back; empty where none was. That happens once at most."""
+    fingerprint: int = 0
+    """Of the body, where somebody may ask whether the request came before; else 0."""
 
 
 NOTHING_CACHED: Final[Mapping[str, int]] = {}

@@ -193,6 +193,8 @@ class Attempts:
             self.fail(RequestError(Reason.ENGINE_UNREACHABLE, f"no engine answered: {tried} tried, no other is ready"))
         else:
             retry_after = decision.retry_after_seconds
+            if retry_after is not None:
+                self._services.told_to_come_back(retry_after)
             self.fail(RequestError(decision.reason, decision.message, retry_after=retry_after))
 
     def _send(self) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from functools import partial
 from typing import Final
+from zlib import crc32
 
 from fairlead_router.contract import Header, Reason
 from fairlead_router.decisions.types import RequestView
@@ -189,6 +190,8 @@ class JsonRequest:
             return
         entry, priorities = admitted.entry, services.router.engine_priorities
         view = admitted.view(asked, len(body))
+        if services.deadlines.now < services.come_back_until:
+            view = view._replace(fingerprint=crc32(body))
         if priorities and entry.route.takes_priority:
             body = with_priority(body, priorities.get(entry.service_class, 0))
         trace = admitted.begin_trace(view)

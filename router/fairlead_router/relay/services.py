@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from fairlead_router.access_log import AccessLog, AccessRecord
 from fairlead_router.contract import Reason
 from fairlead_router.deadlines import Deadlines
+from fairlead_router.decisions.appointments import GRACE_SECONDS
 from fairlead_router.decisions.types import Usage
 from fairlead_router.edge.response import Response
 from fairlead_router.edge.target import Target
@@ -52,11 +53,17 @@ class Services:
         self.running: set[Exchange] = set()
         """Requests that are being relayed."""
         self.deadlines = deadlines
+        self.come_back_until = 0.0
+        """Until when somebody who was refused may come back when told to: requests have fingerprints as long as that."""
 
     def interrupt_all(self) -> None:
         """End every running request: the router cannot wait for it."""
         for exchange in tuple(self.running):
             exchange.interrupt(Reason.SHUTTING_DOWN)
+
+    def told_to_come_back(self, seconds: int) -> None:
+        """Note that a client was refused, and told to come back after so long."""
+        self.come_back_until = max(self.come_back_until, self.deadlines.now + seconds + GRACE_SECONDS)
 
     def began(self, exchange: "Exchange") -> None:
         """Note a request that is valid and will be placed if possible."""

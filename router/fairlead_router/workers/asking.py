@@ -69,6 +69,7 @@ def submission(number: int, request: RequestView, tried: Set[str]) -> Message:
         request.explained,
         None if request.quota is None else (request.quota.requests, request.quota.tokens),
         request.taken_from,
+        request.fingerprint,
         tuple(tried),
     )
 
@@ -76,7 +77,7 @@ def submission(number: int, request: RequestView, tried: Set[str]) -> Message:
 def submitted(message: Message) -> tuple[RequestView, frozenset[str]]:
     """Return the request that a `submission` is about, and what was tried."""
     _, _, request_id, model, service_class, arrived_at, ttft, tbt, streamed, *asked, tried = message
-    prompt_bytes, max_output_tokens, prefix, tenant, session, explained, quota, taken_from = asked
+    prompt_bytes, max_output_tokens, prefix, tenant, session, explained, quota, taken_from, fingerprint = asked
     request = RequestView(
         request_id,
         model,
@@ -92,6 +93,7 @@ def submitted(message: Message) -> tuple[RequestView, frozenset[str]]:
         explained=explained,
         quota=None if quota is None else Quota(*quota),
         taken_from=taken_from,
+        fingerprint=fingerprint,
     )
     return request, frozenset(tried)
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import Awaitable, Callable
+from zlib import crc32
 
 import pytest
 
@@ -175,6 +176,23 @@ async def test_a_full_queue_refuses_and_says_when_to_come_back(busy: Start):
     assert int(headers["retry-after"]) >= 1
     assert headers["x-llm-d-request-dropped-reason"] == "rejected-saturated"
     assert pool.running.ended("queue_full", verdict="reject") == 1
+
+
+async def test_bodies_have_fingerprints_only_while_somebody_may_come_back(busy: Start, kit):
+    """By which the one that does is known."""
+
+    def fingerprints() -> set[int]:
+        return {each.request.fingerprint for each in pool.running.relay.running}
+
+    pool = await busy(RouterConfig(queue=Queue(max_requests=1)))
+    await pool.asks_first()
+    second = await pool.waits("second")
+    assert fingerprints() == {0}
+    assert (await pool.ask("third"))[0] == 429
+    second.cancel()
+    await kit.until(lambda: pool.depth() == 0, "its place in the queue is free")
+    await pool.waits("fourth")
+    assert fingerprints() == {0, crc32(json.dumps({"model": "mock", "stream": True}).encode())}
 
 
 async def test_the_queue_is_bounded_in_bytes_too(busy: Start):

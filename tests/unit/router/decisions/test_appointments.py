@@ -64,6 +64,13 @@ def test_a_request_that_comes_when_it_was_told_to_is_known_once():
     assert not book.keep(request(size=10), 1.0)
 
 
+def test_requests_of_one_size_are_told_apart_by_their_fingerprints():
+    book = Book()
+    book.make(demand()._replace(request=request()._replace(fingerprint=1)), RATE, 0.0, 0.0)
+    assert not book.keep(request()._replace(fingerprint=2), 1.0)
+    assert book.keep(request()._replace(fingerprint=1), 1.0)
+
+
 def test_an_appointment_is_of_one_tenant():
     book = Book()
     book.refuse(10, tenant="a")

@@ -31,7 +31,7 @@ async def test_a_strict_stream_keeps_its_limit_while_long_prompts_arrive(router,
     """The engines would take any prompt at once, and compute it in one batch (vLLM's scheduler without chunks)."""
     flags = "--scheduler", "vllm", "--time-scale", 2, "--max-model-len", 8192
     engines = [await mock_engine(LIMITS, *flags) for _ in range(2)]
-    running = await router(config=RouterConfig(classes=CLASSES))
+    running = await router(config=RouterConfig(policy="least-request", classes=CLASSES))
     running.router.set_endpoints(engines)
 
     async def ask(service_class: str, prompt_bytes: int, tokens: int) -> int:

@@ -165,6 +165,7 @@ def test_a_request_arrives_at_the_decider_as_it_was_asked():
     request = RequestView(
         "id", "model", "class", 12.5, Slo(0.5, None), streamed=True, prompt_bytes=7, tenant="acme", taken_from="a"
     )
+    request = request._replace(fingerprint=9)
     assert submitted(submission(3, request, {"a", "b"})) == (request, {"a", "b"})
 
 
