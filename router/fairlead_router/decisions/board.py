@@ -19,37 +19,38 @@ class Board(list[Account]):
         self.uids = [account.uid for account in self]
         self._prices = [price_of(account.load, account.pace, account.limits) for account in self]
         self._standings = [account.standing for account in self]
-        self._changed: list[Account] = []
+        self.changed: list[Account] = []
+        """Since somebody last looked."""
         for place, account in enumerate(self):
-            account.stands(place, self._changed)
+            account.stands(place, self)
 
     @property
     def prices(self) -> Sequence[Price]:
         """What another request costs on each; as long as nothing changes."""
-        if self._changed:
+        if self.changed:
             self._follow()
         return self._prices
 
     @property
     def standings(self) -> Sequence[Standing]:
         """What there is on each; as long as nothing changes."""
-        if self._changed:
+        if self.changed:
             self._follow()
         return self._standings
 
     def _follow(self) -> None:
-        for account in self._changed:
+        for account in self.changed:
             self._prices[account.place] = price_of(account.load, account.pace, account.limits)
             self._standings[account.place] = account.standing
             account.followed = True
-        self._changed.clear()
+        self.changed.clear()
 
 
 def prices_of(candidates: Sequence[Candidate]) -> tuple[Sequence[str], Sequence[Price]]:
     """Return the uids of some endpoints, and what another request costs on each."""
     if isinstance(candidates, Board):
         return candidates.uids, candidates.prices
-    return [each.uid for each in candidates], [price_of(each.load, each.pace, each.limits) for each in candidates]
+    return [each.uid for each in candidates], [each.price for each in candidates]
 
 
 def standings_of(accounts: Sequence[Account]) -> list[Standing]:

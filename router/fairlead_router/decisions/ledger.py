@@ -7,7 +7,7 @@ is an edge, and lives elsewhere.
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from fairlead_router.contract import EndpointState, TelemetryState
 from fairlead_router.decisions.adapters import LoadedAdapters
@@ -15,7 +15,11 @@ from fairlead_router.decisions.breaker import Breaker
 from fairlead_router.decisions.engine_report import FRESH_SECONDS, NO_REPORT, EngineReport
 from fairlead_router.decisions.load import Load
 from fairlead_router.decisions.pace import USUAL_LIMITS, EngineLimits, Pace
+from fairlead_router.decisions.price import Price, price_of
 from fairlead_router.decisions.types import Demand, EndpointView, Ticket
+
+if TYPE_CHECKING:
+    from fairlead_router.decisions.board import Board
 
 _GONE: Final = EndpointState.GONE
 
@@ -66,8 +70,14 @@ class Account:
         """Among the endpoints that may get a request."""
         self.followed = False
         """Whether who keeps them side by side knows of all changes."""
-        self._board: list[Account] = []
+        self._board: Board | None = None
         self._standing: Standing | None = None
+
+    @property
+    def price(self) -> Price:
+        """What another request costs there."""
+        board = self._board
+        return price_of(self.load, self.pace, self.limits) if board is None else board.prices[self.place]
 
     @property
     def standing(self) -> Standing:
@@ -77,13 +87,13 @@ class Account:
     def changed(self) -> None:
         """Work out anew what follows from the rest, when somebody wants to know it."""
         self._standing = None
-        if self.followed:
+        if self.followed and self._board is not None:
             self.followed = False
-            self._board.append(self)
+            self._board.changed.append(self)
 
-    def stands(self, place: int, changed: list["Account"]) -> None:
-        """Note where it stands among others, and where to tell of changes."""
-        self.place, self._board, self.followed = place, changed, True
+    def stands(self, place: int, board: "Board") -> None:
+        """Note where it stands among others."""
+        self.place, self._board, self.followed = place, board, True
 
     def discovered(self, endpoint: EndpointView, limits: EngineLimits) -> None:
         """Follow what discovery knows; `limits` are those of the pool's engines."""

@@ -19,7 +19,6 @@ from math import inf
 from typing import Final
 
 from fairlead_router.contract import TelemetryState
-from fairlead_router.decisions.adapters import LoadedAdapters
 from fairlead_router.decisions.class_queue import Waiting
 from fairlead_router.decisions.engine_report import EngineReport
 from fairlead_router.decisions.ledger import Account
@@ -104,7 +103,6 @@ class _Without:
         self.uid: str = account.uid
         self.in_flight: int = account.in_flight - 1
         self.load: Load = account.load.without(ticket)
-        self.adapters: LoadedAdapters = account.adapters
         self.pace: Pace = account.pace
         self.limits: EngineLimits = account.limits
         self.report: EngineReport = account.report

@@ -12,7 +12,7 @@ What is not known does not count: no memory without a limit on it, and no TBT be
 from typing import Final
 
 from fairlead_router.contract import TelemetryState
-from fairlead_router.decisions.types import Candidate, Demand
+from fairlead_router.decisions.types import Demand, Occupied
 
 KV_SHARE: Final = 0.95
 """Of the KV memory is given away; what requests will take is an estimate."""
@@ -21,7 +21,7 @@ KV_SHARE_UNSEEN: Final = 0.8
 _STALE: Final = TelemetryState.STALE
 
 
-def has_room(endpoint: Candidate, demand: Demand, *, owed: bool = False) -> bool:
+def has_room(endpoint: Occupied, demand: Demand, *, owed: bool = False) -> bool:
     """Whether an endpoint should get this request now; one whose class is owed its share may slow others down."""
     in_flight = endpoint.in_flight
     if in_flight == 0:
@@ -37,7 +37,7 @@ def has_room(endpoint: Candidate, demand: Demand, *, owed: bool = False) -> bool
     return owed or _within_tbt(endpoint, demand)
 
 
-def _fits(endpoint: Candidate, demand: Demand, kv_tokens: int) -> bool:
+def _fits(endpoint: Occupied, demand: Demand, kv_tokens: int) -> bool:
     """Whether a request fits the memory: by what was placed there or, where that is more, by what the engine says."""
     taken: float = endpoint.load.kv_tokens
     usage = endpoint.report.kv_usage
@@ -47,7 +47,7 @@ def _fits(endpoint: Candidate, demand: Demand, kv_tokens: int) -> bool:
     return taken + demand.tokens_to_compute(endpoint.uid) + demand.output_tokens <= share * kv_tokens
 
 
-def _within_tbt(endpoint: Candidate, demand: Demand) -> bool:
+def _within_tbt(endpoint: Occupied, demand: Demand) -> bool:
     """Whether the batches with this request stay within the TBT limits of all that run there, and its own."""
     load, pace = endpoint.load, endpoint.pace
     own = demand.request.slo.tbt_seconds

@@ -8,6 +8,7 @@ from fairlead_router.contract import BreakerState, EndpointState, Reason, Role, 
 from fairlead_router.decisions.engine_report import EngineReport
 from fairlead_router.decisions.load import Load
 from fairlead_router.decisions.pace import EngineLimits, Pace
+from fairlead_router.decisions.price import Price
 
 if TYPE_CHECKING:
     from fairlead_router.decisions.adapters import LoadedAdapters
@@ -124,8 +125,8 @@ class EndpointView:
     """Relative error of the TTFTs predicted for it, as of late."""
 
 
-class Candidate(Protocol):
-    """An endpoint as policies see it: one that may get the request."""
+class Occupied(Protocol):
+    """An endpoint, and what runs there."""
 
     @property
     def uid(self) -> str: ...  # noqa: D102 - the class says it
@@ -134,8 +135,6 @@ class Candidate(Protocol):
     @property
     def load(self) -> Load: ...  # noqa: D102 - and in tokens
     @property
-    def adapters(self) -> "LoadedAdapters": ...  # noqa: D102 - and the LoRA adapters that it has
-    @property
     def pace(self) -> Pace: ...  # noqa: D102 - how fast it works
     @property
     def limits(self) -> EngineLimits: ...  # noqa: D102 - what it can do at a time
@@ -143,6 +142,15 @@ class Candidate(Protocol):
     def report(self) -> EngineReport: ...  # noqa: D102 - what it says of itself, as long as that is fresh
     @property
     def telemetry(self) -> TelemetryState: ...  # noqa: D102 - whether it does
+
+
+class Candidate(Occupied, Protocol):
+    """An endpoint as policies see it: one that may get the request."""
+
+    @property
+    def price(self) -> Price: ...  # noqa: D102 - what another request costs there
+    @property
+    def adapters(self) -> "LoadedAdapters": ...  # noqa: D102 - the LoRA adapters that it has
 
 
 class TicketError(Exception):
