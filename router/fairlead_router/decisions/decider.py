@@ -10,22 +10,20 @@ a request stay one list until something about them changes.
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import replace
 from itertools import islice
-from operator import attrgetter
 from typing import Final
 
-from fairlead_router.contract import EndpointState, Reason, Role
+from fairlead_router.contract import Reason
 from fairlead_router.decisions.admission import Admission
-from fairlead_router.decisions.board import Board
-from fairlead_router.decisions.breaker import Breaker, BreakerSettings, Sign, sign_of
+from fairlead_router.decisions.breaker import BreakerSettings, Sign, sign_of
 from fairlead_router.decisions.canary import Canary
 from fairlead_router.decisions.class_queue import Waiting
 from fairlead_router.decisions.demand import Demands
+from fairlead_router.decisions.endpoints import Endpoints, takes_requests
 from fairlead_router.decisions.engine_report import EngineReport
 from fairlead_router.decisions.journal import Journal, in_one_line, weighed_now
 from fairlead_router.decisions.ledger import Account, Ledger, OwnLedger
-from fairlead_router.decisions.pace import USUAL_LIMITS, EngineLimits, Pace
+from fairlead_router.decisions.pace import EngineLimits
 from fairlead_router.decisions.policies import Choice, Policy
 from fairlead_router.decisions.queue import Queue
 from fairlead_router.decisions.quotas import Quotas
@@ -69,15 +67,8 @@ class Decider:
         """
         self._policy = policy
         self._demands = Demands()
-        self._pace = Pace()
-        """Of the pool: what is expected of an endpoint that nothing is known of."""
-        self._breaker = breaker
-        self._engine_limits = USUAL_LIMITS
+        self._endpoints = Endpoints(breaker, ledger or OwnLedger())
         self._canary: Canary | None = None
-        self._ledger = ledger or OwnLedger()
-        self._accounts: dict[str, Account] = {}
-        self._ready = Board()
-        """Those that discovery says take requests, in order of uid."""
         self._admission = admission
         self._journal = journal
         self._recalls = _recalls_of(admission, None)
@@ -88,8 +79,6 @@ class Decider:
         """Endpoints that may have room since the queue was looked at."""
         self._anew = False
         """Whether somebody else may stand first in it since then."""
-        self._tripped = False
-        """Whether any breaker is not closed."""
 
     def set_policy(self, policy: Policy, name: str) -> None:
         """Use another policy from the next request on."""
@@ -99,15 +88,11 @@ class Decider:
 
     def set_breaker(self, settings: BreakerSettings) -> None:
         """Use other settings of the circuit breakers from the next failure on."""
-        self._breaker = settings
-        for account in self._accounts.values():
-            account.breaker.use(settings)
+        self._endpoints.use_breaker(settings)
 
     def set_engine_limits(self, limits: EngineLimits) -> None:
         """Take engines to be able to do this, where discovery does not know them better."""
-        self._engine_limits = limits
-        for account in self._accounts.values():
-            account.discovered(account.endpoint, limits)
+        self._endpoints.use_limits(limits)
 
     def set_canary(self, canary: Canary | None) -> None:
         """Try engines of a revision with a share of the requests, from the next one on."""
@@ -122,48 +107,34 @@ class Decider:
 
     def set_endpoints(self, endpoints: Iterable[EndpointView]) -> None:
         """Replace what discovery knows; an endpoint that is gone stays until its requests have ended."""
-        found = {endpoint.uid: endpoint for endpoint in endpoints}
-        for uid, account in self._accounts.items():
-            if uid not in found:
-                account.discovered(replace(account.endpoint, state=EndpointState.GONE), self._engine_limits)
-        for uid, endpoint in found.items():
-            if uid in self._accounts:
-                self._accounts[uid].discovered(endpoint, self._engine_limits)
-            else:
-                self._accounts[uid] = Account(endpoint, Breaker(self._breaker), Pace(self._pace), self._engine_limits)
-        self._ledger.refresh(self._accounts.values())
+        self._endpoints.discovered(endpoints)
         self._forget_gone()
-        self._ready = Board(sorted(filter(_takes_requests, self._accounts.values()), key=attrgetter("uid")))
         self._anew = True
 
     def note_reports(self, reports: Mapping[str, EngineReport], now: float) -> None:
         """Note what engines say of themselves, by uid; call it often, also where none of them says anything."""
-        for uid, account in self._accounts.items():
-            report = reports.get(uid)
-            if report is None:
-                account.check_freshness(now)
-            else:
-                account.reported(report, now)
-                self._demands.note_adapters(report.adapters)
+        self._endpoints.reported(reports, now)
+        for report in reports.values():
+            self._demands.note_adapters(report.adapters)
         self._anew = True  # there may be room that nobody has given back
 
     def endpoints(self, now: float) -> tuple[EndpointView, ...]:
         """Every endpoint with its ledger."""
-        self._ledger.refresh(self._accounts.values())
         self._forget_gone()
-        return tuple(account.view(now) for account in self._accounts.values())
+        return self._endpoints.views(now)
 
     def submit(self, request: RequestView, now: float, tried: Set[str] = frozenset()) -> Decision | None:
         """Place the request on an endpoint whose uid is not in `tried`, or say why not.
 
         None says that it waits: `settle` will tell of it.
         """
-        candidates: Sequence[Account] = self._candidates(now, tried) if tried or self._tripped else self._ready
+        endpoints = self._endpoints
+        candidates = endpoints.candidates(now, tried)
         if not candidates:
-            return self._noted(request, Rejection(Reason.NO_ENDPOINT, self._why_none(tried)), now)
+            return self._noted(request, Rejection(Reason.NO_ENDPOINT, endpoints.why_none(tried)), now)
         if self._canary is not None:
             candidates = self._canary.side_of(request, candidates)
-        self._ledger.refresh(candidates)
+        endpoints.ledger.refresh(candidates)
         demand = self._demands.of(request)
         if request.quota is not None and (refusal := self._quotas.charge(demand, now)) is not None:
             return self._noted(request, refusal, now, demand)
@@ -179,11 +150,11 @@ class Decider:
             return []
         settled = [self._refused(entry, refusal, now) for entry, refusal in islice(admission.overdue(now), most)]
         among: Sequence[Account] = list(self._freed.values())
-        if settled or self._anew or self._tripped:  # who stands first has been offered none of the other endpoints yet
-            among = self._window.of(self._ready)
+        if settled or self._anew or self._endpoints.tripped:  # who stands first has been offered none of the other endpoints yet
+            among = self._window.of(self._endpoints.ready)
         while len(settled) < most and (decided := self._next_decided(admission, among, now)) is not None:
             settled.append(decided)
-            among = self._window.of(self._ready)
+            among = self._window.of(self._endpoints.ready)
         self._freed.clear()
         self._anew = len(settled) >= most
         return settled
@@ -197,7 +168,7 @@ class Decider:
         first = None if admission is None or recalls is None else admission.queue.first(now)
         if recalls is None or first is None or first.tried or now < recalls.ask_at(first):
             return None
-        working = _advised(self._ready, now)
+        working = self._endpoints.advised(self._endpoints.ready, now)
         ticket = recalls.ask(first, set(self._may_have(first, working)), now)
         if ticket is not None and ticket.record is not None:
             ticket.record.recalled_for = first.demand.request.request_id
@@ -220,14 +191,12 @@ class Decider:
             first = queue.first(now)
             recall_at = due if first is None else self._recalls.ask_at(first)
             due = min(due, recall_at) if recall_at > now else due
-        if due is None or not self._tripped:
-            return due
-        trials = (account.breaker.trial_at for account in self._ready if account.breaker.tripped)
-        return min([due, *(at for at in trials if at > now)])
+        trial_at = self._endpoints.next_trial_at(now) if due is not None and self._endpoints.tripped else None
+        return due if due is None or trial_at is None else min(due, trial_at)
 
     def place(self, request: RequestView, uid: str, now: float) -> Ticket | None:
         """Place the request on an endpoint that somebody else has chosen; None where there is none of that uid."""
-        account = self._accounts.get(uid)
+        account = self._endpoints.accounts.get(uid)
         return None if account is None else self._place(self._demands.of(request), account, now)
 
     def first_byte(self, ticket: Ticket, now: float) -> None:
@@ -248,7 +217,7 @@ class Decider:
             self._recalls.over(ticket)
         self._freed[ticket.account.uid] = ticket.account
         if ticket.account.breaker.worried:
-            self._learn(ticket, _ANSWERED, now)
+            self._endpoints.learn(ticket, _ANSWERED, now)
 
     def end(self, ticket: Ticket, reason: Reason, now: float, status: int = 0, usage: Usage | None = None) -> Outcome:
         """Give the place back, exactly once, and judge the request.
@@ -272,15 +241,15 @@ class Decider:
         self._freed[account.uid] = account
         seen = account.finish(ticket, used.output_tokens, now)
         if seen is not None:
-            self._pace.observe(*seen)
+            self._endpoints.pace.observe(*seen)
         if reason is _COMPLETED:
             self._demands.learn(ticket.request, used, account.uid if account.caches_prefixes else None)
-        self._ledger.note(account)
+        self._endpoints.ledger.note(account)
         if ticket.charged_tokens:
             self._quotas.settle(ticket, reason, usage)
         sign = sign_of(reason, status)
         if sign is not _ANSWERED or account.breaker.worried:
-            self._learn(ticket, sign, now)
+            self._endpoints.learn(ticket, sign, now)
         if not account.own and account.over:
             self._forget_gone()
         request = ticket.request
@@ -362,13 +331,10 @@ class Decider:
         """Place the first in the queue that one of these endpoints has room for, or refuse one that has nobody left."""
         heads = list(admission.queue.heads(now))
         for head, _ in heads:
-            if head.tried and all(account.uid in head.tried for account in self._ready):
+            if head.tried and all(account.uid in head.tried for account in self._endpoints.ready):
                 admission.queue.remove(head.demand.request)
-                return self._refused(head, Rejection(Reason.NO_ENDPOINT, self._why_none(head.tried)), now)
-        ready = [account for account in among if _takes_requests(account)]
-        if self._tripped and any(account.breaker.advises(now) for account in self._ready):
-            # One that fails has room all the time, and would draw the whole queue.
-            ready = [account for account in ready if account.breaker.advises(now)]
+                return self._refused(head, Rejection(Reason.NO_ENDPOINT, self._endpoints.why_none(head.tried)), now)
+        ready = self._endpoints.unharmed([account for account in among if takes_requests(account)], now)
         for account in ready:
             at_home = admission.queue.at_home(account.uid, heads, now)
             if at_home is not None and self._may_have(at_home, [account]) and has_room(account, at_home.demand):
@@ -393,69 +359,40 @@ class Decider:
             ready = [account for account in ready if account.uid not in entry.tried]
         if self._canary is None:
             return ready
-        side = set(self._canary.side_of(entry.demand.request, self._ready))
+        side = set(self._canary.side_of(entry.demand.request, self._endpoints.ready))
         return [account for account in ready if account in side]
 
     def _refused(self, entry: Waiting, refusal: Rejection, now: float) -> tuple[RequestView, Decision]:
         """Tell a request that has waited for nothing why, which may be that there is nobody to wait for."""
-        if not self._ready:
-            refusal = Rejection(Reason.NO_ENDPOINT, self._why_none(entry.tried))
+        if not self._endpoints.ready:
+            refusal = Rejection(Reason.NO_ENDPOINT, self._endpoints.why_none(entry.tried))
         request = entry.demand.request
         self._quotas.give_back(entry.demand)
         return request, self._noted(request, refusal, now, entry.demand, now - entry.entered_at)
 
-    def _candidates(self, now: float, tried: Set[str]) -> list[Account]:
-        """Leave out what was tried and what a breaker advises against."""
-        return _advised([account for account in self._ready if account.uid not in tried], now)
-
     def _place(self, demand: Demand, account: Account, now: float) -> Ticket:
-        trial = self._tripped and account.breaker.placed(now)
+        trial = self._endpoints.tripped and account.breaker.placed(now)
         ticket = Ticket(demand.request, account, trial=trial)
         if demand.request.quota is not None:
             ticket.charged_tokens = demand.tokens
         account.own += 1
         account.begin(ticket, demand, now)
-        self._ledger.note(account)
+        self._endpoints.ledger.note(account)
         if self._recalls is not None:
             self._recalls.placed(ticket)
         if account.caches_prefixes:
             self._demands.placed(demand, account.uid)
         return ticket
 
-    def _learn(self, ticket: Ticket, sign: Sign, now: float) -> None:
-        ticket.account.breaker.learn(sign, now, trial=ticket.trial)
-        ticket.trial = ticket.trial and sign is not Sign.ANSWERED
-        self._tripped = any(account.breaker.tripped for account in self._accounts.values())
-
     def _forget_gone(self) -> None:
-        gone = [uid for uid, account in self._accounts.items() if account.over]
+        gone = self._endpoints.forget_gone()
         for uid in gone:
-            del self._accounts[uid]
             self._freed.pop(uid, None)
         if gone:
-            self._demands.prefixes.keep(set(self._accounts))
-
-    def _why_none(self, tried: Set[str]) -> str:
-        states = [account.endpoint.state for account in self._accounts.values()]
-        if not states:
-            return "the pool has no engine"
-        counts = ", ".join(
-            f"{states.count(state)} {state.replace('_', ' ')}" for state in EndpointState if state in states
-        )
-        return f"no engine can take the request: {counts}" + (f"; {len(tried)} tried" if tried else "")
+            self._demands.prefixes.keep(set(self._endpoints.accounts))
 
 
 def _recalls_of(admission: Admission | None, before: Recalls | None) -> Recalls | None:
     if admission is None or not admission.queue.yielding:
         return None
     return before or Recalls(admission.queue)
-
-
-def _takes_requests(account: Account) -> bool:
-    endpoint = account.endpoint
-    return endpoint.state is EndpointState.READY and endpoint.role is not Role.PREFILL
-
-
-def _advised(accounts: list[Account], now: float) -> list[Account]:
-    """Leave out what a breaker advises against; where breakers advise against all, take them all."""
-    return [account for account in accounts if account.breaker.advises(now)] or accounts

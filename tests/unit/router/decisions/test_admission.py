@@ -105,7 +105,7 @@ def test_what_waits_is_served_before_what_comes():
 
 def teach(pool: Pool, base: float = 0.02, token: float = 0.0001) -> None:
     """Let the pace of the endpoints be learnt."""
-    for account in pool.decider._accounts.values():
+    for account in pool.decider._endpoints.accounts.values():
         for tokens in range(10, 1010, 100):
             account.pace.observe(tokens, base + token * tokens, 64)
 
@@ -151,7 +151,7 @@ def test_prompts_that_are_before_it_at_the_endpoint_delay_a_request_too():
 def test_where_predictions_are_bad_what_is_usual_for_the_class_counts():
     pool = Pool()
     teach(pool)
-    (account,) = pool.decider._accounts.values()
+    (account,) = pool.decider._endpoints.accounts.values()
     account.pace.error = 0.9
     for _ in range(3):
         ticket = pool.submit("strict", 100).ticket
@@ -457,7 +457,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     @invariant()
     def the_ledger_is_never_negative_and_zero_when_idle(self):
-        for account in self.pool.decider._accounts.values():
+        for account in self.pool.decider._endpoints.accounts.values():
             load = account.load
             numbers = (load.prefill_tokens, load.decodes, load.kv_tokens, account.own)
             assert min(numbers) >= 0
@@ -469,7 +469,7 @@ class AnyOrder(RuleBasedStateMachine):
     def work_is_conserved(self):
         """Nothing waits at the head that a ready endpoint has room for, one that works if there is any."""
         decider, now = self.pool.decider, self.pool.now
-        working = [account for account in decider._ready if account.breaker.advises(now)] or decider._ready
+        working = [account for account in decider._endpoints.ready if account.breaker.advises(now)] or decider._endpoints.ready
         for entry, owed in decider._admission.queue.heads(now):
             able = [account for account in working if account.uid not in entry.tried]
             assert not any(has_room(account, entry.demand, owed=owed) for account in able)
@@ -591,7 +591,7 @@ class TestPromptsThatAreCached:
         taken = 0
         while isinstance(pool.decider.submit(self.request(f"again {taken}", *self.TALK), 0.0), Placement):
             taken += 1
-        load = pool.decider._accounts["a"].load
+        load = pool.decider._endpoints.accounts["a"].load
         assert taken > 10
         assert load.prefill_tokens <= 1030
 

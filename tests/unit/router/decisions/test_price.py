@@ -69,7 +69,7 @@ def test_what_is_kept_of_endpoints_is_what_they_are(steps):
             else:
                 running.remove(ticket)
                 decider.end(ticket, Reason.COMPLETED, now, 200, Usage(10, 10))
-        board = decider._ready
+        board = decider._endpoints.ready
         assert list(prices_of(board)[1]) == [price_of(each.load, each.pace, each.limits) for each in board]
         assert standings_of(board) == [each.standing for each in board]
         assert [each.decodes for each in standings_of(board)] == [each.load.decodes for each in board]

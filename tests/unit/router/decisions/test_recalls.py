@@ -389,7 +389,7 @@ class AnyOrder(RuleBasedStateMachine):
     @invariant()
     def every_request_is_in_one_place_or_has_one_outcome(self):
         assert len(self.pool.decider._admission.queue) == len(self.waiting)
-        assert sum(account.own for account in self.pool.decider._accounts.values()) == len(self.running)
+        assert sum(account.own for account in self.pool.decider._endpoints.accounts.values()) == len(self.running)
         everybody = [*self.waiting, *self.running, *self.outcomes]
         assert len(everybody) == len(set(everybody)) == self.pool._number
 
@@ -408,7 +408,7 @@ class AnyOrder(RuleBasedStateMachine):
         assert len(self.outcomes) == self.pool._number
         assert Reason.TAKEN_BACK not in self.outcomes.values()
         assert not self.pool.decider._recalls._open
-        for account in self.pool.decider._accounts.values():
+        for account in self.pool.decider._endpoints.accounts.values():
             load = account.load
             assert (load.prefill_tokens, load.decodes, load.kv_tokens, account.own) == (0, 0, 0, 0)
             assert load.tbt_limits == {}

@@ -85,7 +85,7 @@ async def test_cutting_telemetry_shows_and_loses_no_request(router, engine, kit,
     assert await telemetry() == {"stale"}
     served = len(statuses)
     await kit.until(lambda: len(statuses) >= served + 5 * CLIENTS, "requests are served as before")
-    (limit,) = {account.limits.kv_tokens for account in running.router.decider._accounts.values()}
+    (limit,) = {account.limits.kv_tokens for account in running.router.decider._endpoints.accounts.values()}
     assert limit == KV_TOKENS, "how much memory there is stays known"
     engines.cut = None
     await kit.until(lambda: shown("fresh") == 2, "and hears of them again")

@@ -41,7 +41,7 @@ async def test_a_strict_stream_keeps_its_limit_while_long_prompts_arrive(router,
         return status
 
     await asyncio.gather(*(ask("batch", 400, 20) for _ in range(40)))  # by which the engines' pace is learnt
-    paces = [account.pace for account in running.router.decider._accounts.values()]
+    paces = [account.pace for account in running.router.decider._endpoints.accounts.values()]
     assert all(pace.trusted for pace in paces)
 
     strict = asyncio.create_task(ask("strict", 40, TOKENS))
