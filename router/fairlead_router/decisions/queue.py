@@ -218,7 +218,8 @@ class Queue:
         return now >= self._patience(entry)
 
     def _patience(self, entry: Waiting) -> float:
-        return entry.entered_at + self.limits.wait_seconds
+        most, own = self.limits.wait_seconds, entry.demand.request.wait_seconds
+        return entry.entered_at + (most if own is None else min(most, own))
 
     def _timer(self, entry: Waiting) -> tuple[float, int, Waiting]:
         return min(entry.latest_start, self._patience(entry)), next(self._order), entry

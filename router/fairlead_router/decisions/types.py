@@ -67,6 +67,8 @@ class RequestView(NamedTuple):
     """Uid of the endpoint at which its place was taken back; empty where none was. That happens once at most."""
     fingerprint: int = 0
     """Of the body, where somebody may ask whether the request came before; else 0."""
+    wait_seconds: float | None = None
+    """As long as it may wait for room, where it asks for less than any may."""
 
 
 NOTHING_CACHED: Final[Mapping[str, int]] = {}

@@ -18,7 +18,7 @@ from fairlead_router.identity.claims import claimed_objective
 from fairlead_router.identity.gate import Gate
 from fairlead_router.identity.keys import ANYONE, Principal
 from fairlead_router.relay.headers import to_engine
-from fairlead_router.relay.own_limits import limits_of
+from fairlead_router.relay.own_limits import limits_of, wait_of
 from fairlead_router.relay.routes import Route
 from fairlead_router.relay.services import Services
 from fairlead_router.router import Router
@@ -43,6 +43,8 @@ class Entry:
     slo: Slo
     session: int | None
     """A number for the conversation that the request says it belongs to."""
+    wait_seconds: float | None
+    """As long as the request would wait for room; None: as any."""
     quota: Quota | None
     """What the caller may ask of the class."""
     explained: bool
@@ -91,8 +93,8 @@ def entry_of(head: RequestHead, target: Target, caller: Principal, route: Route,
     gate, tracer = router.gate, services.tracer
     fields = to_engine(head.headers, head.first, gate.dropped(caller) | tracer.replaces)
     entry = Entry(
-        route, target, caller, service_class, slo, session, caller.quotas.get(service_class), explained, line, fields, gate,
-        router.config, tracer,
+        route, target, caller, service_class, slo, session, wait_of(head.first), caller.quotas.get(service_class), explained,
+        line, fields, gate, router.config, tracer,
     )  # fmt: skip
     head.derived[_ENTRY] = entry
     return entry

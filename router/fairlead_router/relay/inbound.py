@@ -72,6 +72,9 @@ class Admitted:
             entry.session,
             entry.explained or self.services.tracer.explains,
             entry.quota,
+            "",
+            0,
+            entry.wait_seconds,
         )
 
     def begin_trace(self, view: RequestView) -> Trace:

@@ -25,6 +25,7 @@ from enum import StrEnum
 from typing import Any
 
 from fairlead_router.decisions.types import Quota, RequestView, Slo
+from fairlead_router.relay.prompt_blocks import BLOCK_ENDS
 from fairlead_router.workers.link import Message
 
 
@@ -70,6 +71,7 @@ def submission(number: int, request: RequestView, tried: Set[str]) -> Message:
         None if request.quota is None else (request.quota.requests, request.quota.tokens),
         request.taken_from,
         request.fingerprint,
+        request.wait_seconds,
         tuple(tried),
     )
 
@@ -77,7 +79,7 @@ def submission(number: int, request: RequestView, tried: Set[str]) -> Message:
 def submitted(message: Message) -> tuple[RequestView, frozenset[str]]:
     """Return the request that a `submission` is about, and what was tried."""
     _, _, request_id, model, service_class, arrived_at, ttft, tbt, streamed, *asked, tried = message
-    prompt_bytes, max_output_tokens, prefix, tenant, session, explained, quota, taken_from, fingerprint = asked
+    prompt_bytes, max_output_tokens, prefix, tenant, session, explained, quota, taken_from, fingerprint, wait = asked
     request = RequestView(
         request_id,
         model,
@@ -88,12 +90,14 @@ def submitted(message: Message) -> tuple[RequestView, frozenset[str]]:
         prompt_bytes,
         max_output_tokens=max_output_tokens,
         prefix=tuple(prefix),
+        prefix_ends=BLOCK_ENDS,
         tenant=tenant,
         session=session,
         explained=explained,
         quota=None if quota is None else Quota(*quota),
         taken_from=taken_from,
         fingerprint=fingerprint,
+        wait_seconds=wait,
     )
     return request, frozenset(tried)
 

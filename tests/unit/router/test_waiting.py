@@ -203,6 +203,20 @@ async def test_the_queue_is_bounded_in_bytes_too(busy: Start):
     assert (status, code_of(body)) == (429, "queue_full")
 
 
+async def test_a_request_waits_no_longer_than_it_asks_for_itself(busy: Start):
+    pool = await busy()
+    await pool.asks_first()
+    status, body, headers = await pool.ask("second", x_llm_d_inference_ttl="30ms")
+    assert (status, code_of(body)) == (429, "queue_timeout")
+    assert headers["x-llm-d-request-dropped-reason"] == "rejected-ttl-expired"
+
+
+async def test_no_request_waits_longer_for_asking_for_it(busy: Start):
+    pool = await busy(RouterConfig(queue=Queue(max_wait="30ms")))
+    await pool.asks_first()
+    assert (await pool.ask("second", x_llm_d_inference_ttl="1h"))[0] == 429
+
+
 async def test_nobody_waits_longer_than_the_queue_allows(busy: Start):
     pool = await busy(RouterConfig(queue=Queue(max_wait="30ms")))
     await pool.asks_first()

@@ -14,7 +14,8 @@ from fairlead_router.decisions.decider import Decider
 from fairlead_router.decisions.pace import EngineLimits
 from fairlead_router.decisions.policies import POLICIES
 from fairlead_router.decisions.rules import ClassRules, QueueLimits
-from fairlead_router.decisions.types import EndpointView, Placement, Rejection, RequestView, Slo
+from fairlead_router.decisions.types import EndpointView, Placement, Quota, Rejection, RequestView, Slo
+from fairlead_router.relay.prompt_blocks import BLOCK_ENDS
 from fairlead_router.workers.asking import submission, submitted
 from fairlead_router.workers.decider_server import DeciderServer
 from fairlead_router.workers.remote_decider import SILENCE_SECONDS, RemoteDecider
@@ -23,8 +24,10 @@ REQUEST = RequestView("r", "m", "c", arrived_at=0.0)
 NO_RULES: dict[str, ClassRules] = {}
 
 
-def own_decider(*uids: str, admission: Admission | None = None, at_once: int = 1024) -> Decider:
-    made = Decider(POLICIES["least-request"](Random(0)), admission=admission)
+def own_decider(
+    *uids: str, admission: Admission | None = None, at_once: int = 1024, policy: str = "least-request"
+) -> Decider:
+    made = Decider(POLICIES[policy](Random(0)), admission=admission)
     limits = EngineLimits(max_num_seqs=at_once)
     made.set_endpoints(EndpointView(uid, f"{uid}:1", EndpointState.READY, uid, limits=limits) for uid in uids)
     return made
@@ -161,11 +164,23 @@ async def worker(hub, kit):
         await each.stop()
 
 
+async def test_a_prompt_goes_where_it_has_been(hub, worker):
+    hub.start("a", "b", "c", policy="rad")
+    asking = await worker("a", "b", "c")
+    prompt = {"prompt_bytes": 40_000, "prefix": tuple(range(14)), "prefix_ends": BLOCK_ENDS}
+    places = set()
+    for _ in range(5):
+        placement = await asking.ask(**prompt).answer()
+        places.add(placement.ticket.endpoint.uid)
+        asking.end(placement.ticket)
+    assert len(places) == 1
+
+
 def test_a_request_arrives_at_the_decider_as_it_was_asked():
     request = RequestView(
-        "id", "model", "class", 12.5, Slo(0.5, None), streamed=True, prompt_bytes=7, tenant="acme", taken_from="a"
-    )
-    request = request._replace(fingerprint=9)
+        "id", "model", "class", 12.5, Slo(0.5, None), True, 7, None, 100, (2**63, 5), BLOCK_ENDS, "acme", 3, True, Quota(9, None),
+        "a", 9, 1.5,
+    )  # fmt: skip
     assert submitted(submission(3, request, {"a", "b"})) == (request, {"a", "b"})
 
 
