@@ -334,7 +334,9 @@ class Decider:
             if head.tried and all(account.uid in head.tried for account in self._endpoints.ready):
                 admission.queue.remove(head.demand.request)
                 return self._refused(head, Rejection(Reason.NO_ENDPOINT, self._endpoints.why_none(head.tried)), now)
-        ready = self._endpoints.unharmed([account for account in among if takes_requests(account)], now)
+        # Most that are full are so in number, which is soon seen.
+        ready = [each for each in among if each.in_flight < each.limits.max_num_seqs and takes_requests(each)]
+        ready = self._endpoints.unharmed(ready, now)
         for account in ready:
             at_home = admission.queue.at_home(account.uid, heads, now)
             if at_home is not None and self._may_have(at_home, [account]) and has_room(account, at_home.demand):
