@@ -22,6 +22,7 @@ will end under. A decider that loses a worker forgets its requests that wait, an
 
 from collections.abc import Iterable, Set
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 from fairlead_router.decisions.types import Quota, RequestView, Slo
@@ -80,26 +81,32 @@ def submitted(message: Message) -> tuple[RequestView, frozenset[str]]:
     """Return the request that a `submission` is about, and what was tried."""
     _, _, request_id, model, service_class, arrived_at, ttft, tbt, streamed, *asked, tried = message
     prompt_bytes, max_output_tokens, prefix, tenant, session, explained, quota, taken_from, fingerprint, wait = asked
-    request = RequestView(
+    request = RequestView(  # by place: by name takes twice as long
         request_id,
         model,
         service_class,
         arrived_at,
-        Slo(ttft, tbt),
+        _slo(ttft, tbt),
         streamed,
         prompt_bytes,
-        max_output_tokens=max_output_tokens,
-        prefix=tuple(prefix),
-        prefix_ends=BLOCK_ENDS,
-        tenant=tenant,
-        session=session,
-        explained=explained,
-        quota=None if quota is None else Quota(*quota),
-        taken_from=taken_from,
-        fingerprint=fingerprint,
-        wait_seconds=wait,
+        None,
+        max_output_tokens,
+        tuple(prefix),
+        BLOCK_ENDS,
+        tenant,
+        session,
+        explained,
+        None if quota is None else Quota(*quota),
+        taken_from,
+        fingerprint,
+        wait,
     )
     return request, frozenset(tried)
+
+
+@lru_cache
+def _slo(ttft_seconds: float | None, tbt_seconds: float | None) -> Slo:
+    return Slo(ttft_seconds, tbt_seconds)
 
 
 def running(tickets: Iterable[tuple[int, str]]) -> Message:
