@@ -70,6 +70,8 @@ def admin_app(router: Router) -> FastAPI:
                     "queued": 0,
                     "breaker": endpoint.breaker,
                     "telemetry": endpoint.telemetry,
+                    "engineRunning": endpoint.engine_running,
+                    "engineWaiting": endpoint.engine_waiting,
                     "kvUsage": endpoint.kv_usage,
                     "kvTokens": endpoint.limits and endpoint.limits.kv_tokens,
                     "predictionError": endpoint.prediction_error,

@@ -152,7 +152,7 @@ def _classes(stretch: Stretch) -> Table:
 
 def _endpoints(look: Look) -> Table:
     table = Table("endpoint", "state", "breaker", box=None, pad_edge=False)
-    for column in ("in flight", "TTFT p95", "TBT p99"):
+    for column in ("in flight", "engine runs", "has waiting", "KV", "TTFT p95", "TBT p99"):
         table.add_column(column, justify="right")
     for endpoint in look.endpoints:
         figures = look.stretch.endpoint(endpoint["name"])
@@ -162,8 +162,15 @@ def _endpoints(look: Look) -> Table:
             endpoint["state"],
             endpoint["breaker"],
             str(endpoint["inFlight"]),
+            _known(endpoint["engineRunning"]),
+            _known(endpoint["engineWaiting"]),
+            words.share(endpoint["kvUsage"]),
             words.seconds(figures.ttft_p95),
             words.seconds(figures.tbt_p99),
             style=style,
         )
     return table
+
+
+def _known(number: int | None) -> str:
+    return "-" if number is None else str(number)

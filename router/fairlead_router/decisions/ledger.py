@@ -165,6 +165,8 @@ class Account:
             telemetry=self.telemetry,
             kv_usage=self.report.kv_usage,
             prediction_error=self.pace.error,
+            engine_running=self.report.running,
+            engine_waiting=self.report.waiting,
         )
 
     def _counted(self) -> Standing:

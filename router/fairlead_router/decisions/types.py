@@ -125,6 +125,10 @@ class EndpointView:
     """Share of its KV memory that is taken, as it says; None while that is not known."""
     prediction_error: float = 0.0
     """Relative error of the TTFTs predicted for it, as of late."""
+    engine_running: int | None = None
+    """Requests in its batches, as it says, whoever has sent them; None while that is not known."""
+    engine_waiting: int | None = None
+    """Requests that it has and does not run yet, as it says."""
 
 
 class Occupied(Protocol):

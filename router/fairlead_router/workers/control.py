@@ -1,15 +1,14 @@
 """What the supervisor and its children say to each other.
 
-    supervisor -> child                                      child -> supervisor
-    [config, {...}]                                          [ready]            serves, or decides
+    supervisor -> child                                     child -> supervisor
+    [config, {...}]                                         [ready]             serves, or decides
     [endpoints, [[uid, address, state, name,
-                  revision, role], ...],          [report, {...}]    every second, and when asked
-                {uid: slot}, complete]
-    [engines, {uid: [...]}]   what they say of themselves
-    [stop]        drain, and end
-    [interrupt]   end what still runs
+        revision, role], ...], {uid: slot}, complete]       [report, {...}]     every second, and when asked
+    [engines, {uid: [...]}]     what they say of themselves
     [report]
-    [decisions, number, request id, notable, last]           [decisions, number, [...]]
+    [decisions, number, request id, notable, last]          [decisions, number, [...]]
+    [stop]                      drain, and end
+    [interrupt]                 end what still runs
 
 Configuration and endpoints come first, and again whenever they change. A link that closes means that the other side has
 died.
