@@ -150,7 +150,9 @@ class Decider:
             return []
         settled = [self._refused(entry, refusal, now) for entry, refusal in islice(admission.overdue(now), most)]
         among: Sequence[Account] = list(self._freed.values())
-        if settled or self._anew or self._endpoints.tripped:  # who stands first has been offered none of the other endpoints yet
+        if (
+            settled or self._anew or self._endpoints.tripped
+        ):  # who stands first has been offered none of the other endpoints yet
             among = self._window.of(self._endpoints.ready)
         while len(settled) < most and (decided := self._next_decided(admission, among, now)) is not None:
             settled.append(decided)
@@ -335,8 +337,8 @@ class Decider:
                 admission.queue.remove(head.demand.request)
                 return self._refused(head, Rejection(Reason.NO_ENDPOINT, self._endpoints.why_none(head.tried)), now)
         # Most that are full are so in number, which is soon seen.
-        ready = [each for each in among if each.in_flight < each.limits.max_num_seqs and takes_requests(each)]
-        ready = self._endpoints.unharmed(ready, now)
+        open_ = [each for each in among if each.in_flight < each.limits.max_num_seqs and takes_requests(each)]
+        ready = self._endpoints.unharmed(open_, now)
         for account in ready:
             at_home = admission.queue.at_home(account.uid, heads, now)
             if at_home is not None and self._may_have(at_home, [account]) and has_room(account, at_home.demand):

@@ -44,7 +44,9 @@ def test_a_key_that_may_not_set_limits_is_told_so():
     assert refused.value.reason is Reason.CLASS_NOT_ALLOWED
 
 
-@pytest.mark.parametrize(("value", "wait"), [(b"1500ms", 1.5), (b"2s", 2.0), (b"1m30s", 90.0), (b"0s", 0.0), (b"1.5h", 5400.0)])
+@pytest.mark.parametrize(
+    ("value", "wait"), [(b"1500ms", 1.5), (b"2s", 2.0), (b"1m30s", 90.0), (b"0s", 0.0), (b"1.5h", 5400.0)]
+)
 def test_a_request_says_how_long_it_would_wait_as_llm_d_s_clients_do(value, wait):
     assert wait_of({b"x-llm-d-inference-ttl": value}) == pytest.approx(wait)
 
@@ -55,7 +57,9 @@ def test_a_request_that_does_not_say_so_waits_as_any():
 
 @pytest.mark.parametrize("value", [b"", b"2", b"-2s", b"2 s", b"inf", b"2s and more", b"9" * 40, b"\xff"])
 def test_what_is_no_duration_is_refused_with_the_header_and_the_value(value):
-    with pytest.raises(RequestError, match="x-llm-d-inference-ttl must be a duration such as 1500ms or 2s, not ") as refused:
+    with pytest.raises(
+        RequestError, match="x-llm-d-inference-ttl must be a duration such as 1500ms or 2s, not "
+    ) as refused:
         wait_of({b"x-llm-d-inference-ttl": value})
     assert refused.value.reason is Reason.INVALID_REQUEST
 

@@ -469,7 +469,9 @@ class AnyOrder(RuleBasedStateMachine):
     def work_is_conserved(self):
         """Nothing waits at the head that a ready endpoint has room for, one that works if there is any."""
         decider, now = self.pool.decider, self.pool.now
-        working = [account for account in decider._endpoints.ready if account.breaker.advises(now)] or decider._endpoints.ready
+        working = [
+            account for account in decider._endpoints.ready if account.breaker.advises(now)
+        ] or decider._endpoints.ready
         for entry, owed in decider._admission.queue.heads(now):
             able = [account for account in working if account.uid not in entry.tried]
             assert not any(has_room(account, entry.demand, owed=owed) for account in able)
