@@ -30,7 +30,7 @@ async def test_a_retry_that_the_budget_does_not_allow_is_counted_and_the_client_
 async def test_an_engine_that_fails_often_enough_gets_no_more_requests_and_all_can_see_it(router, engine, kit):
     failing = await engine(kit.answers(kit.whole(b'{"error":{}}', "500 Internal Server Error")))
     working = await engine(kit.streams(kit.token(), kit.DONE))
-    running = await router([failing, working])
+    running = await router([failing, working], RouterConfig(policy="round-robin"))
     statuses = [(await running.asked())[0] for _ in range(30)]
     assert statuses.count(500) == RouterConfig().breaker.failures
     assert await breakers(running) == {failing.address: "open", working.address: "closed"}

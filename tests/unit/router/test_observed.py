@@ -290,7 +290,7 @@ async def test_the_lag_of_the_event_loop_is_observed_all_the_time(router, kit):
 
 async def test_the_streams_of_each_engine_are_observed(router, engine, kit):
     engines = [await engine(kit.streams(kit.token("a"), kit.token("b", "stop"), kit.DONE)) for _ in range(2)]
-    running = await router(engines)
+    running = await router(engines, RouterConfig(policy="round-robin"))
     for _ in range(4):
         await running.asked(body=BODY)
     for each in engines:

@@ -74,7 +74,7 @@ def two_processes(measured: Measured) -> Table:
     cost, cases = "cpu_seconds_per_100k_chunks", measured.cases("workers")
     rows = []
     if cases:
-        half, whole = cases
+        half, whole = cases[0], cases[-1]
         for what, of_one in (("each with as much to do as the one", half), ("both together as much", whole)):
             ones = measured.values("workers", of_one, IN_TURN, cost)
             twos = measured.values("workers", whole, PROCESSES, cost)
