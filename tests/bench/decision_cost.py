@@ -70,7 +70,7 @@ def deciding(made: Decider, in_flight: int, placements: int) -> float:
 
 def busy(endpoints: int, queued: int, random: Random) -> tuple[Decider, "deque[Ticket]"]:
     """Return a decider whose endpoints are full, with so many requests that wait; and those that run."""
-    admission = Admission(RULES, QueueLimits(requests=2 * queued, wait_seconds=1e6))
+    admission = Admission(RULES, QueueLimits(requests=2 * queued, size_bytes=1 << 60, wait_seconds=1e6))
     made = Decider(POLICIES["rad"](random), admission=admission, journal=Journal("rad"))
     full = EngineLimits(max_num_seqs=RUNNING_EACH)
     made.set_endpoints(
@@ -106,15 +106,18 @@ def deciding_with_a_queue(endpoints: int, queued: int, decisions: int) -> dict[s
         request = request_of(random)
         begun = time.thread_time_ns()
         decision = made.submit(request, 1.0)
+        made.next_due(1.0)
         comes.append((time.thread_time_ns() - begun) / 1e3)
         assert decision is None
         running.rotate(random.randrange(100))
         begun = time.thread_time_ns()
         made.end(running.popleft(), Reason.COMPLETED, 2.0, 200)
-        ((_, placed),) = made.settle(2.0)
+        settled = made.settle(2.0)
+        made.next_due(2.0)
         ends.append((time.thread_time_ns() - begun) / 1e3)
-        running.append(ticket_of(placed))
-        made.first_byte(running[-1], 2.0)
+        for _, placed in settled:
+            running.append(ticket_of(placed))
+            made.first_byte(running[-1], 2.0)
     return taken
 
 

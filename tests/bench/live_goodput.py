@@ -48,7 +48,7 @@ ROOT = Path(__file__).parents[2]
 RESULT = ROOT / "docs" / "results" / "live-goodput.json"
 PROFILE, SCHEDULER, PODS = "codellama-34b-a100", "sarathi", 4
 CLASSES = (
-    ServiceClass(name="interactive", ttft="2s", tbt="150ms", priority=10, share=60, default=True),
+    ServiceClass(name="interactive", ttft="3s", tbt="300ms", priority=10, share=60, default=True),
     ServiceClass(name="batch", ttft="20s", share=40, on_unreachable="queue"),
 )
 STREAMS = (Stream("interactive", 0.5, Fixed(Lengths(400, 120))), Stream("batch", 0.5, Fixed(Lengths(1600, 200))))

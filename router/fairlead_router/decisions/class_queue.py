@@ -14,7 +14,7 @@ from fairlead_router.decisions.types import Demand
 _MANY_TENANTS: Final = 1000
 _MANY_WAITING: Final = 64
 """Tenants: of more not every one is looked at for an estimate."""
-_MANY_STALE: Final = 1000
+_MANY_STALE: Final = 200
 
 Keyed = tuple[tuple[float, ...], "Waiting"]
 """A place in a heap, which is stale once the request has gone or has another key."""
@@ -23,7 +23,7 @@ Keyed = tuple[tuple[float, ...], "Waiting"]
 class Waiting:
     """A request in the queue."""
 
-    __slots__ = ("deadline", "demand", "entered_at", "gone", "key", "late", "latest_start", "tried")
+    __slots__ = ("deadline", "demand", "entered_at", "gone", "key", "late", "latest_start", "timer", "tried")
 
     def __init__(self, demand: Demand, tried: frozenset[str], entered_at: float, deadline: float) -> None:
         self.demand = demand
@@ -36,6 +36,8 @@ class Waiting:
         self.late = False
         self.gone = False
         self.key: tuple[float, ...] = ()
+        self.timer: tuple[float, int] | None = None
+        """When the queue looks at it again, and a number that no other has."""
 
     @property
     def urgent_at(self) -> float:

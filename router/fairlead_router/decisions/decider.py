@@ -303,7 +303,9 @@ class Decider:
             return [each for each in candidates if has_room(each, demand)]
         if demand.cached and not queue.outranked(demand):
             # Behind others of its class it would be computed anew: it is less work where it has been.
-            return [each for each in candidates if each.uid in demand.cached and has_room(each, demand)]
+            accounts = self._endpoints.accounts
+            homes = [accounts[uid] for uid in demand.cached if uid in accounts and has_room(accounts[uid], demand)]
+            return [each for each in candidates if each in homes] if homes else ()
         return ()
 
     def _placement(self, demand: Demand, choice: Choice[Account], now: float, waited_seconds: float = 0.0) -> Placement:

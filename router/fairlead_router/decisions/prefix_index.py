@@ -6,7 +6,7 @@ memory may keep; what it has really evicted nobody tells. A wrong belief costs a
 """
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from fairlead_router.decisions.types import RequestView
@@ -94,6 +94,12 @@ class PrefixIndex:
         if uids is None:
             if len(self._holding) >= _MOST_MASKS:
                 self._holding.clear()
-            uids = self._holding[mask] = tuple(name for bit, name in self._names.items() if mask & bit)
+            uids = self._holding[mask] = tuple(self._uids_in(mask))
         for uid in uids:
             matched[uid] = tokens
+
+    def _uids_in(self, mask: int) -> Iterator[str]:
+        while mask:
+            bit = mask & -mask
+            yield self._names[bit]
+            mask ^= bit

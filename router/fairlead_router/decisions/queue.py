@@ -14,8 +14,8 @@ more goes behind those that can: before them it would only take others with it.
 Entering, leaving and the next in line cost O(log n).
 """
 
+from bisect import bisect_left, insort
 from collections.abc import Iterator, Mapping, Sequence
-from heapq import heapify, heappop, heappush
 from itertools import count
 from math import exp, floor, inf
 from operator import itemgetter
@@ -31,7 +31,6 @@ SHARE_SECONDS: Final = 60.0
 """Time over which classes have their shares."""
 STARVED: Final = 0.75
 """A class that has had less than this of its share goes before everybody."""
-_MANY_TIMERS: Final = 1000
 _NOWHERE: Final[frozenset[str]] = frozenset()
 
 
@@ -49,6 +48,7 @@ class Queue:
         self._entries: dict[int, Waiting] = {}
         """By the identity of the request: what clients call theirs may not be unique."""
         self._timers: list[tuple[float, int, Waiting]] = []
+        """In the order of their times."""
         self._at_home: dict[str, list[Keyed]] = {}
         self._order = count()
         self._bytes = 0
@@ -67,8 +67,8 @@ class Queue:
         self._lines = {key: line for key, line in self._lines.items() if line.waiting}
         for (name, _), line in self._lines.items():
             line.rules = rules.get(name, DEFAULT_RULES)
-        self._timers = [self._timer(entry) for entry in self._entries.values()]
-        heapify(self._timers)
+        for entry in self._entries.values():
+            self._set_timer(entry)
 
     @property
     def full(self) -> bool:
@@ -88,10 +88,7 @@ class Queue:
         self._entries[id(request)] = entry
         self._bytes += request.prompt_bytes
         self._enter(entry)
-        if len(self._timers) > 2 * len(self._entries) + _MANY_TIMERS:  # nearly all of them of requests that are gone
-            self._timers = [timer for timer in self._timers if not timer[2].gone]
-            heapify(self._timers)
-        heappush(self._timers, self._timer(entry))
+        self._set_timer(entry)
 
     def remove(self, request: RequestView) -> Waiting | None:
         """Take a request out that is not wanted any more; None where this very request does not wait."""
@@ -196,14 +193,12 @@ class Queue:
     def due(self, now: float) -> Iterator[Waiting]:
         """Yield requests that have waited too long, each once; one that was late and may wait on goes behind."""
         while self._timers and self._timers[0][0] <= now:
-            _, _, entry = heappop(self._timers)
-            if not entry.gone:
-                yield entry
+            _, _, entry = self._timers.pop(0)
+            entry.timer = None
+            yield entry
 
     def next_due(self) -> float | None:
         """Return when `due` will have something to say; None while nothing waits."""
-        while self._timers and self._timers[0][2].gone:
-            heappop(self._timers)
         return self._timers[0][0] if self._timers else None
 
     def demote(self, entry: Waiting) -> None:
@@ -211,7 +206,7 @@ class Queue:
         self._line_of(entry).leave(entry)
         entry.late, entry.latest_start = True, inf
         self._enter(entry)
-        heappush(self._timers, self._timer(entry))
+        self._set_timer(entry)
 
     def patience_over(self, entry: Waiting, now: float) -> bool:
         """Whether a request has waited as long as any may."""
@@ -221,8 +216,16 @@ class Queue:
         most, own = self.limits.wait_seconds, entry.demand.request.wait_seconds
         return entry.entered_at + (most if own is None else min(most, own))
 
-    def _timer(self, entry: Waiting) -> tuple[float, int, Waiting]:
-        return min(entry.latest_start, self._patience(entry)), next(self._order), entry
+    def _set_timer(self, entry: Waiting) -> None:
+        self._drop_timer(entry)
+        entry.timer = at, order = min(entry.latest_start, self._patience(entry)), next(self._order)
+        insort(self._timers, (at, order, entry))
+
+    def _drop_timer(self, entry: Waiting) -> None:
+        """Take a timer out: to move what is behind it takes microseconds, and nothing is left to be cleared away."""
+        if entry.timer is not None:
+            del self._timers[bisect_left(self._timers, entry.timer)]
+            entry.timer = None
 
     def _enter(self, entry: Waiting) -> None:
         limit = entry.demand.request.slo.ttft_seconds or self.limits.wait_seconds
@@ -237,6 +240,7 @@ class Queue:
         """Take a request out for good."""
         request = entry.demand.request
         entry.gone = True
+        self._drop_timer(entry)
         line = self._line_of(entry)
         line.leave(entry)
         if entry.tried and not line.waiting:
