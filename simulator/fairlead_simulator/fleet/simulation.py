@@ -1,7 +1,8 @@
 """Runs a fleet: arrivals, batches and failures in the order of their time, decisions by the router's own decider.
 
 A router hears of its requests' first tokens and ends at the moment they happen: what lies between a router and its
-engines is a fraction of a millisecond, and every batch takes tens of them.
+engines is a fraction of a millisecond, and every batch takes tens of them. No engine waits for a router, though: when that
+hears of the end of a batch, the next one has begun, and what it places then is in the one after that.
 """
 
 from collections.abc import Callable, Iterator
@@ -169,10 +170,11 @@ class Fleet:
 
         def happen(now: float) -> None:
             if pod.epoch == epoch:
-                self._tokens(pod, pod.end(now), now)
+                tokens = pod.end(now)
+                self._begin(pod, now)
+                self._tokens(pod, tokens, now)
                 for decider in self._deciders:
                     self._settle(decider, now)
-                self._begin(pod, now)
 
         self._at(end, happen)
 
