@@ -164,7 +164,8 @@ _LOOKED_AT: Final = 16
 def _prefill_seconds(endpoint: Candidate, demand: Demand) -> float:
     """Predict how long a prompt takes at an endpoint, with as much to spare as late predictions were wrong by."""
     pace, limits = endpoint.pace, endpoint.limits
-    before = min(endpoint.load.prefill_tokens, limits.batch_tokens)  # as far as it has room while they are there
+    # As far as it has room while they are there.
+    before = min(endpoint.load.prefill_tokens, limits.batch_tokens)
     seconds = pace.prefill_seconds(before + demand.prompt_tokens, endpoint.load.decodes, limits.batch_tokens)
     return seconds * (1.0 + DEVIATIONS * pace.error)
 

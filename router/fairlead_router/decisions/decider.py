@@ -280,10 +280,10 @@ class Decider:
             choice = self._policy.choose(demand, among)
             if admission is None:
                 return self._placement(demand, choice, now)
-            if has_room(choice.picked, demand):
+            if has_room(choice.picked, demand, now):
                 admission.queue.served(demand, now)
                 return self._placement(demand, choice, now)
-        roomy = self._roomy(admission.queue, demand, candidates)
+        roomy = self._roomy(admission.queue, demand, candidates, now)
         if roomy:
             admission.queue.served(demand, now)
             return self._placement(demand, self._policy.choose(demand, roomy), now)
@@ -293,18 +293,18 @@ class Decider:
         self._quotas.give_back(demand)
         return self._noted(demand.request, refusal, now, demand)
 
-    def _roomy(self, queue: Queue, demand: Demand, candidates: Sequence[Account]) -> Sequence[Account]:
+    def _roomy(self, queue: Queue, demand: Demand, candidates: Sequence[Account], now: float) -> Sequence[Account]:
         """Return the endpoints that have room for a request that has just come, and that nobody in the queue is to get."""
         if queue.outranks(demand):
             among = self._window.of(candidates, demand.cached)
-            roomy = [each for each in among if has_room(each, demand)]
+            roomy = [each for each in among if has_room(each, demand, now)]
             if roomy or len(among) == len(candidates) or queue:
                 return roomy
-            return [each for each in candidates if has_room(each, demand)]
+            return [each for each in candidates if has_room(each, demand, now)]
         if demand.cached and not queue.outranked(demand):
             # Behind others of its class it would be computed anew: it is less work where it has been.
             accounts = self._endpoints.accounts
-            homes = [accounts[uid] for uid in demand.cached if uid in accounts and has_room(accounts[uid], demand)]
+            homes = [accounts[uid] for uid in demand.cached if uid in accounts and has_room(accounts[uid], demand, now)]
             return [each for each in candidates if each in homes] if homes else ()
         return ()
 
@@ -343,10 +343,10 @@ class Decider:
         ready = self._endpoints.unharmed(open_, now)
         for account in ready:
             at_home = admission.queue.at_home(account.uid, heads, now)
-            if at_home is not None and self._may_have(at_home, [account]) and has_room(account, at_home.demand):
+            if at_home is not None and self._may_have(at_home, [account]) and has_room(account, at_home.demand, now):
                 return self._from_queue(admission, at_home, [account], now)
         for entry, owed in heads:
-            roomy = [each for each in self._may_have(entry, ready) if has_room(each, entry.demand, owed=owed)]
+            roomy = [each for each in self._may_have(entry, ready) if has_room(each, entry.demand, now, owed=owed)]
             if roomy:
                 return self._from_queue(admission, entry, roomy, now)
         return None

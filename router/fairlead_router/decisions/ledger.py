@@ -125,9 +125,9 @@ class Account:
             self.adapters.begin(demand.request.model, self.report.most_adapters)
         if ticket.prefill_tokens:
             ticket.placed_at = now
-            ticket.predicted_seconds = self.pace.prefill_seconds(
-                load.prefill_tokens, load.decodes, self.limits.batch_tokens
-            )
+            pace, batch_tokens = self.pace, self.limits.batch_tokens
+            left = load.prefill_left(now, pace.prefill_rate(load.decodes, batch_tokens))
+            ticket.predicted_seconds = pace.prefill_seconds(left, load.decodes, batch_tokens)
         self.changed()
 
     def first_token(self, ticket: Ticket, now: float) -> None:

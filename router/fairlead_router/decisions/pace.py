@@ -119,6 +119,10 @@ class Pace:
         """Predict the time of a batch of so many tokens."""
         return self.base_seconds + self.token_seconds * tokens
 
+    def prefill_rate(self, decodes: int, batch_tokens: int) -> float:
+        """Predict how many prompt tokens are computed in a second, in chunks beside so many decodes."""
+        return max(1, batch_tokens - decodes) / (self.batch_seconds(batch_tokens) * self.bias)
+
     def prefill_seconds(self, prefill_tokens: float, decodes: int, batch_tokens: int) -> float:
         """Predict how long so many prompt tokens take, in chunks beside so many decodes."""
         room = max(1, batch_tokens - decodes)

@@ -80,7 +80,7 @@ class Recalls:
             and queue.rules_of_class(request.service_class).priority < queue.rules_of(urgent.demand).priority
             and not _costs_a_limit(ticket, urgent.demand, now)
             and queue.can_spare(request.service_class, ticket.kv_tokens)
-            and has_room(_Without(ticket), urgent.demand)
+            and has_room(_Without(ticket), urgent.demand, now)
         )
 
 

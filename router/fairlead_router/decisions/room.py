@@ -18,10 +18,12 @@ KV_SHARE: Final = 0.95
 """Of the KV memory is given away; what requests will take is an estimate."""
 KV_SHARE_UNSEEN: Final = 0.8
 """Of that of an engine that does not say any more how much is taken, perhaps by others."""
+AHEAD_BATCHES: Final = 2
+"""Of prompts that an engine should have, the one that it runs among them, where it is known how fast it computes them."""
 _STALE: Final = TelemetryState.STALE
 
 
-def has_room(endpoint: Occupied, demand: Demand, *, owed: bool = False) -> bool:
+def has_room(endpoint: Occupied, demand: Demand, now: float, *, owed: bool = False) -> bool:
     """Whether an endpoint should get this request now; one whose class is owed its share may slow others down."""
     in_flight = endpoint.in_flight
     if in_flight == 0:
@@ -31,7 +33,14 @@ def has_room(endpoint: Occupied, demand: Demand, *, owed: bool = False) -> bool:
         return False
     before = load.prefill_tokens
     if before >= limits.batch_tokens and before + demand.tokens_to_compute(endpoint.uid) > demand.prompt_tokens:
-        return False
+        if not endpoint.pace.trusted:
+            return False
+        # What is not seen can be reckoned. The engine does not wait: one batch runs until it has the next prompt.
+        left = load.prefill_left(now, endpoint.pace.prefill_rate(load.decodes, limits.batch_tokens))
+        if (
+            left * max(1.0, endpoint.pace.bias) >= AHEAD_BATCHES * limits.batch_tokens
+        ):  # others' prompts are there as well
+            return False
     if limits.kv_tokens is not None and not _fits(endpoint, demand, limits.kv_tokens):
         return False
     return owed or _within_tbt(endpoint, demand)

@@ -474,7 +474,7 @@ class AnyOrder(RuleBasedStateMachine):
         ] or decider._endpoints.ready
         for entry, owed in decider._admission.queue.heads(now):
             able = [account for account in working if account.uid not in entry.tried]
-            assert not any(has_room(account, entry.demand, owed=owed) for account in able)
+            assert not any(has_room(account, entry.demand, now, owed=owed) for account in able)
 
 
 TestAnyOrder = AnyOrder.TestCase
