@@ -6,8 +6,7 @@ capacity of the engines. The same arrivals then go through the simulator, whose 
     .venv/bin/python tests/bench/live_goodput.py                            about 4 minutes
     .venv/bin/python tests/bench/live_goodput.py --publish                  and writes docs/results/live-goodput.json
 
-A measurement, not a test that gates: it needs a machine with time to spare. Exit code 1 where a figure differs by more than
-5 points.
+A measurement, not a test that gates: it needs a machine with time to spare. Figures that differ by more than 5 points are marked.
 """
 
 import asyncio
@@ -239,7 +238,6 @@ def main(load: float, seconds: float, seed: int, publish: bool) -> None:
         )
     if publish:
         RESULT.write_text(json.dumps(document(load, seconds, seed, lines), indent=1) + "\n")
-    sys.exit(0 if all(line.agrees for line in lines) else 1)
 
 
 def document(load: float, seconds: float, seed: int, lines: Sequence[Line]) -> dict[str, Any]:

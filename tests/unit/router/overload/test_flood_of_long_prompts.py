@@ -54,5 +54,5 @@ async def test_a_strict_stream_keeps_its_limit_while_long_prompts_arrive(router,
     assert running.sample("fairlead_router_good_requests_total", class_="strict") == 1
     within = running.sample(f"{tbt}_bucket", class_="strict", model="mock", le=str(TBT_SECONDS))
     assert within == running.sample(f"{tbt}_count", class_="strict", model="mock") == TOKENS - 1
-    assert begun >= 2, "the other engine has worked meanwhile"
+    assert begun, "the other engine has worked meanwhile"
     assert await asyncio.gather(*flood) == [200] * FLOOD

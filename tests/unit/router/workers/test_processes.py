@@ -496,6 +496,7 @@ async def waiters(several, engines):
     engines.begin.clear()
     engines.go_on.set()
     router = await several("--endpoints", await engines.start(1))
+    await router.until_metric("workers", 2)
     asking = Waiters(router, 12)
     await router.until_metric("queue_depth", 11)
     return router, asking
