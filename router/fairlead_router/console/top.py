@@ -152,7 +152,7 @@ def _classes(stretch: Stretch) -> Table:
 
 def _endpoints(look: Look) -> Table:
     table = Table("endpoint", "state", "breaker", box=None, pad_edge=False)
-    for column in ("in flight", "engine runs", "has waiting", "KV", "TTFT p95", "TBT p99"):
+    for column in ("in flight", "runs", "waits", "KV", "TTFT p95", "TBT p99"):
         table.add_column(column, justify="right")
     for endpoint in look.endpoints:
         figures = look.stretch.endpoint(endpoint["name"])
