@@ -22,11 +22,6 @@ class Price(NamedTuple):
     """On top, for those that the next batch has no room for."""
     per_output_token: float
 
-    def of(self, prompt_tokens: int, output_tokens: int) -> float:
-        """Return the cost of a request that has so many tokens to compute and is expected to answer with so many."""
-        cost = self.fixed + prompt_tokens * self.per_prompt_token + output_tokens * self.per_output_token
-        return cost + max(0, prompt_tokens - self.room_tokens) * self.per_further_token
-
 
 def price_of(load: Load, pace: Pace, limits: EngineLimits) -> Price:
     """Work out what a request costs beside others."""

@@ -259,7 +259,7 @@ class Queue:
 
     def rules_of(self, demand: Demand) -> ClassRules:
         """Return how the class of a request is treated."""
-        return self._rules.get(demand.request.service_class, DEFAULT_RULES)
+        return self.rules_of_class(demand.request.service_class)
 
     def rules_of_class(self, service_class: str) -> ClassRules:
         """Return how a class is treated; one that is not declared any more as if nothing were said of it."""

@@ -36,10 +36,9 @@ def has_room(endpoint: Occupied, demand: Demand, now: float, *, owed: bool = Fal
         if not endpoint.pace.trusted:
             return False
         # What is not seen can be reckoned. The engine does not wait: one batch runs until it has the next prompt.
+        # Where first tokens come later than predicted, prompts of others are there as well.
         left = load.prefill_left(now, endpoint.pace.prefill_rate(load.decodes, limits.batch_tokens))
-        if (
-            left * max(1.0, endpoint.pace.bias) >= AHEAD_BATCHES * limits.batch_tokens
-        ):  # others' prompts are there as well
+        if left * max(1.0, endpoint.pace.bias) >= AHEAD_BATCHES * limits.batch_tokens:
             return False
     if limits.kv_tokens is not None and not _fits(endpoint, demand, limits.kv_tokens):
         return False

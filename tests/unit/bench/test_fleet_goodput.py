@@ -2,21 +2,15 @@
 
 import json
 import runpy
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+from bench_script import BENCH, printed
 
-ROOT = Path(__file__).parents[3]
-SCRIPT = ROOT / "tests" / "bench" / "fleet_goodput.py"
+SCRIPT = "fleet_goodput.py"
 
 
 def test_every_policy_is_measured_under_every_workload():
-    ran = subprocess.run(
-        [sys.executable, SCRIPT, "--short", "--jobs", "1"], capture_output=True, text=True, check=True, timeout=120
-    )
-    lines = ran.stdout.splitlines()
+    lines = printed(SCRIPT, "--short", "--jobs", "1").splitlines()
     assert [line.split()[0] for line in lines] == ["sharegpt", "prefixes", "classes", "bursts"]
     for line in lines:
         assert line.count("%") == 12
@@ -24,7 +18,7 @@ def test_every_policy_is_measured_under_every_workload():
 
 
 def test_the_page_is_what_the_file_of_results_says():
-    study = runpy.run_path(str(SCRIPT))
+    study = runpy.run_path(str(BENCH / SCRIPT))
     if not study["RESULT"].exists():
         pytest.skip("nothing is published yet")
     assert study["PAGE"].read_text() == study["page"](json.loads(study["RESULT"].read_text()))

@@ -5,6 +5,7 @@ import contextlib
 
 import pytest
 from click.testing import CliRunner
+from one_engine import OneEngine
 
 from fairlead_router.config import RouterConfig, ServiceClass
 from fairlead_router.console.explain import explain
@@ -19,25 +20,20 @@ CLASSES = (
 )
 
 
-class Pool:
+class Pool(OneEngine):
     """An engine with room for one, which answers a request as its name says."""
 
     def __init__(self, running, kit: type, scripts: dict[str, list]) -> None:
-        self.running = running
+        super().__init__(running)
         self.kit = kit
         self.scripts = scripts
-        self.asking: list[asyncio.Task] = []
-        self.engine = None
 
     async def script(self, connection) -> None:
         name = self.engine.requests[-1].headers["x-request-id"]
         await self.scripts[name].pop(0)(connection)
 
     def ask(self, name: str, **how: object) -> "asyncio.Task[tuple[int, bytes, dict[str, str]]]":
-        headers = {"x-request-id": name, "x-slo-class": "urgent" if name == "urgent" else "batch"}
-        task = asyncio.create_task(self.running.asked(headers=headers, **how))
-        self.asking.append(task)
-        return task
+        return self.send(name, {"x-slo-class": "urgent" if name == "urgent" else "batch"}, **how)
 
     async def runs(self, name: str, **how: object) -> "asyncio.Task[tuple[int, bytes, dict[str, str]]]":
         task = self.ask(name, **how)
@@ -45,18 +41,8 @@ class Pool:
         return task
 
     @property
-    def served(self) -> list[str]:
-        """Names of the requests that the engine has got, in their order."""
-        return [request.headers["x-request-id"] for request in self.engine.requests]
-
-    @property
     def taken_back(self) -> float | None:
         return self.running.sample("fairlead_router_taken_back_total", class_="batch")
-
-    async def close(self) -> None:
-        for task in self.asking:
-            task.cancel()
-        await asyncio.gather(*self.asking, return_exceptions=True)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from zlib import crc32
 
 import pytest
+from one_engine import OneEngine
 
 from fairlead_router.config import Queue, RouterConfig, ServiceClass, Timeouts
 from fairlead_router.contract import EndpointState, Reason
@@ -18,14 +19,13 @@ from fairlead_router.identity.keys import KeyRing, hash_of
 ONE_AT_A_TIME = EngineLimits(max_num_seqs=1)
 
 
-class Busy:
+class Busy(OneEngine):
     """A pool with one engine, whose streams begin at once and end when they are told to; it has room for one."""
 
     def __init__(self, running, scripted, kit: type) -> None:
-        self.running = running
+        super().__init__(running)
         self.engine = scripted
         self._kit = kit
-        self._asking: list[asyncio.Task[tuple[int, bytes, dict[str, str]]]] = []
         self.ends: list[asyncio.Event] = []
 
     async def script(self, connection) -> None:
@@ -45,10 +45,7 @@ class Busy:
     def ask(
         self, name: str = "", *, body: object = None, **headers: str
     ) -> "asyncio.Task[tuple[int, bytes, dict[str, str]]]":
-        fields = {"x-request-id": name, **{key.replace("_", "-"): value for key, value in headers.items()}}
-        task = asyncio.create_task(self.running.asked(body=body, headers=fields))
-        self._asking.append(task)
-        return task
+        return self.send(name, {key.replace("_", "-"): value for key, value in headers.items()}, body=body)
 
     async def asks_first(self) -> "asyncio.Task[tuple[int, bytes, dict[str, str]]]":
         """Take the engine's only place."""
@@ -73,16 +70,6 @@ class Busy:
             for end in self.ends:
                 end.set()
             await asyncio.sleep(0)
-
-    @property
-    def served(self) -> list[str]:
-        """Names of the requests that the engine has got, in their order."""
-        return [request.headers["x-request-id"] for request in self.engine.requests]
-
-    async def close(self) -> None:
-        for task in self._asking:
-            task.cancel()
-        await asyncio.gather(*self._asking, return_exceptions=True)
 
 
 @pytest.fixture

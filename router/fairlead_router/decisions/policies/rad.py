@@ -16,7 +16,7 @@ def least_delay(demand: Demand, candidates: Sequence[Candidate]) -> Sequence[flo
     """
     _, prompt_tokens, output_tokens, cached, adapted = demand
     uids, prices = prices_of(candidates)
-    scores = [  # `Price.of`, in a pass without calls: there are many endpoints
+    scores = [  # in a pass without calls: there are many endpoints
         -(fixed + tokens * per_prompt + output_tokens * per_output)
         if (tokens := prompt_tokens - cached.get(uid, 0)) <= room
         else -(fixed + tokens * per_prompt + output_tokens * per_output + (tokens - room) * per_further)

@@ -13,7 +13,7 @@ from fairlead_router.decisions.load import Load
 from fairlead_router.decisions.pace import EngineLimits, Pace
 from fairlead_router.decisions.policies import POLICIES
 from fairlead_router.decisions.policies.rad import least_delay
-from fairlead_router.decisions.price import price_of
+from fairlead_router.decisions.price import Price, price_of
 from fairlead_router.decisions.types import Demand, EndpointView, RequestView, Ticket, Usage
 
 LIMITS = EngineLimits(64, 512, 100_000)
@@ -26,21 +26,28 @@ def load(prefill_tokens: int = 0, decodes: int = 0) -> Load:
     return made
 
 
+def cost_of(price: Price, tokens: int, output_tokens: int) -> float:
+    """What a request costs that has so many tokens to compute and is expected to answer with so many."""
+    further = max(0, tokens - price.room_tokens)
+    answer = output_tokens * price.per_output_token
+    return price.fixed + tokens * price.per_prompt_token + further * price.per_further_token + answer
+
+
 @given(counts, st.integers(0, 500), st.integers(1, 10_000))
 def test_the_first_token_of_a_prompt_costs_what_the_pace_predicts_but_for_the_last_batch(before, decodes, tokens):
     pace = Pace()
     predicted = pace.prefill_seconds(before + tokens, decodes, LIMITS.batch_tokens)
-    cost = price_of(load(before, decodes), pace, LIMITS).of(tokens, 0) - tokens * decodes * pace.token_seconds
+    cost = cost_of(price_of(load(before, decodes), pace, LIMITS), tokens, 0) - tokens * decodes * pace.token_seconds
     assert cost == pytest.approx(predicted, abs=pace.batch_seconds(LIMITS.batch_tokens))
 
 
 @given(counts, st.integers(0, 500), st.integers(1, 5000), st.integers(0, 5000), st.integers(0, 500))
 def test_more_costs_more(before, decodes, tokens, more, output_tokens):
     price = price_of(load(before, decodes), Pace(), LIMITS)
-    assert price.of(tokens, output_tokens) <= price.of(tokens + more, output_tokens) + 1e-9
+    assert cost_of(price, tokens, output_tokens) <= cost_of(price, tokens + more, output_tokens) + 1e-9
     assert (
-        price.of(tokens, output_tokens)
-        <= price_of(load(before + more, decodes), Pace(), LIMITS).of(tokens, output_tokens) + 1e-9
+        cost_of(price, tokens, output_tokens)
+        <= cost_of(price_of(load(before + more, decodes), Pace(), LIMITS), tokens, output_tokens) + 1e-9
     )
 
 
@@ -75,5 +82,8 @@ def test_what_is_kept_of_endpoints_is_what_they_are(steps):
         assert [each.decodes for each in standings_of(board)] == [each.load.decodes for each in board]
         wanted = Demand(RequestView("r", "m", "c", 0.0), 700, 50, {"a": 64})
         assert list(least_delay(wanted, board)) == pytest.approx(
-            [-price_of(each.load, each.pace, each.limits).of(wanted.tokens_to_compute(each.uid), 50) for each in board]
+            [
+                -cost_of(price_of(each.load, each.pace, each.limits), wanted.tokens_to_compute(each.uid), 50)
+                for each in board
+            ]
         )
