@@ -1,7 +1,7 @@
 """What a worker and the decider say to each other: contracts' `submit` and `end`, once per request and never per token.
 
     worker -> decider                                   decider -> worker
-    [hello]                                             [hello]            may come late: when it knows the pool
+    [hello]                                             [hello, pid]       may come late: when it knows the pool
     [running, [[number, uid], ...]]
     [submit, number, ...the request, [tried uid, ...]]  [queued, number], perhaps, and then one of
                                                         [place, number, uid, trial, explanation]

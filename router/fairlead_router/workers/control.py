@@ -86,7 +86,8 @@ class Report:
     breakers: Mapping[str, BreakerState] = field(default_factory=dict)
     prediction_errors: Mapping[str, float] = field(default_factory=dict)
     snapshot: Snapshot = field(default_factory=dict)
-    decider_connected: bool = True
+    asks: int | None = None
+    """A worker: the process id of the decider that it asks; None while it decides by itself."""
 
     def message(self) -> Message:
         """Return the message that carries it."""
@@ -94,7 +95,7 @@ class Report:
             "breakers": {uid: state.value for uid, state in self.breakers.items()},
             "predictionErrors": self.prediction_errors,
             "snapshot": self.snapshot,
-            "deciderConnected": self.decider_connected,
+            "asks": self.asks,
         }
         return (Tell.REPORT.value, body)
 
@@ -106,7 +107,7 @@ class Report:
             {uid: BreakerState(state) for uid, state in body["breakers"].items()},
             body["predictionErrors"],
             body["snapshot"],
-            body["deciderConnected"],
+            body["asks"],
         )
 
 

@@ -1,6 +1,7 @@
 """The decider as a process of its own: one ledger, one policy and one queue for all workers of a router."""
 
 import logging
+import os
 import socket
 from collections.abc import Callable
 from typing import Final
@@ -72,7 +73,7 @@ class Asking:
 
     def greet(self) -> None:
         """Let the worker ask."""
-        self.link.send((Say.HELLO.value,))
+        self.link.send((Say.HELLO.value, os.getpid()))
 
     def receive(self, message: Message) -> None:
         """Take one message."""

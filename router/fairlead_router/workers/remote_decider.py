@@ -52,6 +52,8 @@ class RemoteDecider:
         """Begin alone; `own` has the worker's ledger."""
         self.connected = False
         """Whether the decider decides; False while this worker does."""
+        self.decider_pid = 0
+        """Of the decider that greeted last: one that has died may not have been missed yet."""
         self._own = own
         self._clock = clock
         self._random = random
@@ -167,6 +169,7 @@ class RemoteDecider:
             case Say.RECALL:
                 self._recalled(message[1])
             case Say.HELLO:
+                self.decider_pid = message[1]
                 self._begin_to_ask()
 
     def _begin_to_ask(self) -> None:

@@ -239,8 +239,8 @@ class Supervisor:
 
     def _breakers(self) -> Mapping[str, BreakerState]:
         """Return what the decider knows of the breakers, and what workers know that decide by themselves."""
-        alone = [report for child, report in self._reports.items() if not report.decider_connected]
-        known = [self._reports.get(self._decider, Report()), *alone]
+        workers = (self._reports.get(child, Report()) for child in self._workers)
+        known = [self._reports.get(self._decider, Report()), *(each for each in workers if not self._asks(each))]
         return {
             uid: state
             for which in (BreakerState.HALF_OPEN, BreakerState.OPEN)
@@ -249,11 +249,14 @@ class Supervisor:
             if state is which
         }
 
+    def _asks(self, report: Report) -> bool:
+        """Whether a worker asks the decider that lives: it may have yet to miss the one before."""
+        return self._decider.ready and report.asks == self._decider.pid
+
     def _processes(self) -> Processes:
-        reports = [self._reports.get(child) for child in self._workers]
         return Processes(
             workers=sum(child.ready for child in self._workers),
-            decider_connected=all(report is not None and report.decider_connected for report in reports),
+            decider_connected=all(self._asks(self._reports.get(child, Report())) for child in self._workers),
             worker_deaths=sum(child.deaths for child in self._workers),
             decider_deaths=self._decider.deaths,
         )

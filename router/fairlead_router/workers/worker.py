@@ -146,7 +146,8 @@ class Worker:
     def _report(self, router: Router) -> None:
         breakers = tripped(router.endpoints())
         snapshot = router.telemetry.snapshot()
-        self._control.send(Report(breakers, snapshot=snapshot, decider_connected=self._remote.connected).message())
+        asks = self._remote.decider_pid if self._remote.connected else None
+        self._control.send(Report(breakers, snapshot=snapshot, asks=asks).message())
 
     async def _report_for_ever(self, router: Router) -> None:
         while True:

@@ -84,7 +84,7 @@ async def test_whoever_follows_it_hears_of_every_change(router):
     "said",
     [
         Shown(tuple(endpoints(2)), {"u0": 0, "u1": 5}, complete=True),
-        Report({"u0": BreakerState.HALF_OPEN}, {"m": {"edges": [], "series": []}}, decider_connected=False),
+        Report({"u0": BreakerState.HALF_OPEN}, {"m": {"edges": [], "series": []}}, asks=17),
     ],
 )
 def test_what_processes_tell_each_other_arrives_as_it_was_said(said):
