@@ -1,13 +1,14 @@
 """The endpoints that may get a request, side by side: what a decision weighs of them, in columns.
 
 A decision looks at all of them, and nearly all are as they were at the last one. So a column is kept, and only what has
-changed is worked out anew; scoring is then a pass over numbers.
+changed is worked out anew, once somebody looks; scoring is then a pass over numbers.
 """
 
 from collections.abc import Iterable, Sequence
 
 from fairlead_router.decisions.ledger import Account, Standing
 from fairlead_router.decisions.price import Price, price_of
+from fairlead_router.decisions.speed import Speed
 from fairlead_router.decisions.types import Candidate
 
 
@@ -17,8 +18,11 @@ class Board(list[Account]):
     def __init__(self, accounts: Iterable[Account] = ()) -> None:
         super().__init__(accounts)
         self.uids = [account.uid for account in self]
-        self._prices = [price_of(account.load, account.pace, account.limits) for account in self]
         self._standings = [account.standing for account in self]
+        self._prices: list[Price] = []
+        self._common: Speed | None = None  # that the prices were worked out with
+        self._unpriced: set[int] = set()
+        """Places of those that have changed since somebody last looked at prices."""
         self.changed: list[Account] = []
         """Since somebody last looked."""
         for place, account in enumerate(self):
@@ -29,6 +33,15 @@ class Board(list[Account]):
         """What another request costs on each; as long as nothing changes."""
         if self.changed:
             self._follow()
+        common = self[0].pace.common if self else None
+        if self._common is not common:
+            self._common = common
+            self._prices = [price_of(account.load, account.pace, account.limits) for account in self]
+        else:
+            for place in self._unpriced:
+                account = self[place]
+                self._prices[place] = price_of(account.load, account.pace, account.limits)
+        self._unpriced.clear()
         return self._prices
 
     @property
@@ -40,8 +53,8 @@ class Board(list[Account]):
 
     def _follow(self) -> None:
         for account in self.changed:
-            self._prices[account.place] = price_of(account.load, account.pace, account.limits)
             self._standings[account.place] = account.standing
+            self._unpriced.add(account.place)
             account.followed = True
         self.changed.clear()
 

@@ -201,6 +201,16 @@ class Decider:
         account = self._endpoints.accounts.get(uid)
         return None if account is None else self._place(self._demands.of(request), account, now)
 
+    def resume(self, request: RequestView, uid: str, now: float, *, answers: bool) -> Ticket | None:
+        """Note a request that has run for a while, placed by somebody else; None where there is no endpoint of that uid.
+
+        Nobody knows how far its prompt is, or, where its engine `answers`, since when: nothing is to be learnt from that.
+        """
+        ticket = self.place(request, uid, now)
+        if ticket is not None:
+            ticket.account.resume(ticket, now, answers=answers)
+        return ticket
+
     def first_byte(self, ticket: Ticket, now: float) -> None:
         """Note that the engine has begun to answer well: the prompt is computed.
 
@@ -241,9 +251,7 @@ class Decider:
         used = usage or Usage(0, ticket.token_chunks)
         account.own -= 1
         self._freed[account.uid] = account
-        seen = account.finish(ticket, used.output_tokens, now)
-        if seen is not None:
-            self._endpoints.pace.observe(*seen)
+        account.finish(ticket, used.output_tokens, now)
         if reason is _COMPLETED:
             self._demands.learn(ticket.request, used, account.uid if account.caches_prefixes else None)
         self._endpoints.ledger.note(account)

@@ -130,25 +130,30 @@ class Account:
             ticket.predicted_seconds = pace.prefill_seconds(left, load.decodes, batch_tokens)
         self.changed()
 
+    def resume(self, ticket: Ticket, now: float, *, answers: bool) -> None:
+        """Note that a request that has just been begun has run for a while."""
+        ticket.placed_at = ticket.predicted_seconds = 0.0
+        if answers:
+            self.load.prompt_done(ticket, now)
+            ticket.first_at = 0.0
+        self.changed()
+
     def first_token(self, ticket: Ticket, now: float) -> None:
         """Note that a request gets tokens from now on."""
         if self.load.prompt_done(ticket, now):
             self.pace.predicted(ticket.predicted_seconds, now - ticket.placed_at)
         self.changed()
 
-    def finish(self, ticket: Ticket, output_tokens: int, now: float) -> tuple[float, float, int] | None:
-        """Note that a request has ended; returns what its batches were: mean tokens, mean seconds, how many."""
+    def finish(self, ticket: Ticket, output_tokens: int, now: float) -> None:
+        """Note that a request has ended, and learn from what its batches were."""
         batches = output_tokens - 1
-        seen = None
         if ticket.first_at and batches > 0 and now > ticket.first_at:
             tokens = self.load.tokens_per_batch(ticket, now, batches)
-            seen = tokens, (now - ticket.first_at) / batches, batches
-            self.pace.observe(*seen)
+            self.pace.observe(tokens, (now - ticket.first_at) / batches, batches)
         self.load.end(ticket, now)
         if ticket.adapted:
             self.adapters.end(ticket.request.model)
         self.changed()
-        return seen
 
     @property
     def over(self) -> bool:

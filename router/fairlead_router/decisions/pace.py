@@ -4,12 +4,14 @@ The model is the engine core's own (`fairlead_engine.batch_time`, shape `Linear`
 the router what was in a batch. But between a stream's first token and its last, an engine runs as many batches as the
 stream gets tokens, and the ledger knows what else ran there meanwhile: the mean tokens per batch and the mean seconds per
 batch are one observation for a weighted least-squares fit that forgets. Pods may differ: each has a fit of its own, and
-begins with that of the pool.
+begins with that of the pool. Choices between endpoints go by what is different in earnest (`speed`).
 """
 
 from dataclasses import dataclass
 from math import ceil
 from typing import Final
+
+from fairlead_router.decisions.speed import ALIKE, CLOSE, Speed
 
 _FORGET: Final = 0.98
 """Weight of all older observations after one more."""
@@ -52,14 +54,19 @@ USUAL_LIMITS: Final = EngineLimits()
 
 
 class Pace:
-    """The fit of one endpoint, or of the pool."""
+    """The fit of one endpoint, or of the pool, which learns from all of them."""
 
     __slots__ = (
+        "_apart",
+        "_known",
         "_n",
         "_nn",
         "_nt",
         "_observations",
+        "_own",
+        "_pool",
         "_prior",
+        "_ratio",
         "_since_fit",
         "_t",
         "_w",
@@ -69,16 +76,23 @@ class Pace:
         "token_seconds",
     )
 
-    def __init__(self, like: "Pace | None" = None) -> None:
-        """Begin as another one is, or as is usual; that goes on to count, a little."""
+    def __init__(self, pool: "Pace | None" = None) -> None:
+        """Begin as the pool's is, or as is usual; that goes on to count, a little."""
         self._w = self._n = self._nn = self._t = self._nt = 0.0
         self._since_fit = 0
-        self.bias = 1.0
-        """Observed TTFT over predicted TTFT, as of late."""
+        self.bias: float = 1.0 if pool is None else pool.bias
+        """By what predictions of TTFTs are corrected."""
+        self._ratio = 1.0  # of observed to predicted TTFTs, as of late: the pool's
+        self._apart = 1.0  # own bias over the pool's: a pool that is late as a whole does not make engines different
         self.error = 0.0
         """Relative error of predicted TTFTs, as of late."""
-        self._observations: int = 0 if like is None else like._observations
-        self._prior = _USUAL if like is None else tuple((n, like.batch_seconds(n)) for n, _ in _USUAL)
+        self._pool = pool
+        self._known: int = (
+            0 if pool is None else pool._known + pool._observations
+        )  # of others: the prior is made of them
+        self._observations: int = 0
+        self._prior = _USUAL if pool is None else tuple((n, pool.batch_seconds(n)) for n, _ in _USUAL)
+        self._own: Speed | None = None
         self._fit()
 
     @property
@@ -89,12 +103,25 @@ class Pace:
     @property
     def learnt(self) -> bool:
         """Whether it is more than a guess."""
-        return self._observations >= _LEARNT
+        return self._known + self._observations >= _LEARNT
+
+    @property
+    def common(self) -> Speed:
+        """What choices take the pool's engines for."""
+        pool = self._pool or self
+        return pool._own or Speed.of(pool)
+
+    @property
+    def speed(self) -> Speed:
+        """What choices take this engine for."""
+        return self._own or self.common
 
     def observe(self, tokens_per_batch: float, seconds_per_batch: float, batches: int) -> None:
         """Learn from a stream that saw so many batches."""
         if batches < _FEWEST_BATCHES:
             return
+        if self._pool is not None:
+            self._pool.observe(tokens_per_batch, seconds_per_batch, batches)
         self._observations += 1
         self._w *= _FORGET
         self._n *= _FORGET
@@ -110,10 +137,17 @@ class Pace:
         """Learn how good a prediction of a TTFT was."""
         if predicted_seconds <= 0 or observed_seconds <= 0:
             return
+        low, high = _BIAS_BOUNDS
         ratio = observed_seconds / predicted_seconds
         self.error += _ERROR_WEIGHT * (abs(1.0 - 1.0 / ratio) - self.error)
-        low, high = _BIAS_BOUNDS
-        self.bias = min(high, max(low, self.bias * (1.0 + _BIAS_WEIGHT * (min(high, ratio) - 1.0))))
+        ratio = min(high, ratio)
+        if self._pool is None:
+            self._ratio += _BIAS_WEIGHT * (ratio - self._ratio)
+            self.bias = min(high, max(low, self.bias * (1.0 + _BIAS_WEIGHT * (ratio - 1.0))))
+        else:
+            self._pool.predicted(predicted_seconds, observed_seconds)
+            self._apart = min(high, max(low, self._apart * (1.0 + _BIAS_WEIGHT * (ratio / self._pool._ratio - 1.0))))
+            self.bias = min(high, max(low, self._pool.bias * self._apart))
 
     def batch_seconds(self, tokens: float) -> float:
         """Predict the time of a batch of so many tokens."""
@@ -153,3 +187,14 @@ class Pace:
         slope = (nt - n * t / w) / (nn - n * n / w)
         self.token_seconds = min(max(0.0, slope), t / n)
         self.base_seconds = max(0.0, (t - self.token_seconds * n) / w)
+        self._settle()
+
+    def _settle(self) -> None:
+        """Change what choices go by where it is no longer like what has been learnt."""
+        if self._pool is None:
+            if self._own is None or not self._own.like(self, CLOSE):
+                self._own = Speed.of(self)
+        elif self._observations < _LEARNT or self.common.like(self, ALIKE):
+            self._own = None
+        else:
+            self._own = Speed.of(self)

@@ -25,8 +25,8 @@ class Price(NamedTuple):
 
 def price_of(load: Load, pace: Pace, limits: EngineLimits) -> Price:
     """Work out what a request costs beside others."""
-    decodes, before, bias = load.decodes, load.prefill_tokens, pace.bias
-    base_seconds, token_seconds = pace.base_seconds, pace.token_seconds
+    decodes, before = load.decodes, load.prefill_tokens
+    base_seconds, token_seconds, bias = pace.speed
     most = limits.batch_tokens - decodes
     most = max(most, 1)
     slower = token_seconds * decodes  # everybody, by a token more in the batch

@@ -2,7 +2,7 @@
 
     worker -> decider                                   decider -> worker
     [hello]                                             [hello, pid]       may come late: when it knows the pool
-    [running, [[number, uid], ...]]
+    [running, uid, answers, [a submit]]
     [submit, number, ...the request, [tried uid, ...]]  [queued, number], perhaps, and then one of
                                                         [place, number, uid, trial, explanation]
                                                         [reject, number, reason, message, retry after]
@@ -15,17 +15,16 @@
 A worker numbers its requests. The answer to a `submit` may come late: a decider may let a request wait. After a `cancel`
 the worker knows the number no more; an answer that was on its way is of no use, and the decider takes a place back. To a
 `recall` a worker says `end` with the reason `taken_back` and then `submit` under another number, or nothing if the engine has
-begun to answer: one more urgent is to have the place. `running`
-comes first on every connection, so that a decider that has just started knows all requests that run, and which numbers they
-will end under. A decider that loses a worker forgets its requests that wait, and gives back all its places.
+begun to answer: one more urgent is to have the place. One `running`
+for each request that runs comes first on every connection, with what its `submit` said, so that a decider that has just
+started knows what they take and which numbers they will end under; `answers` says that the engine does already. A decider that loses a worker forgets its requests that wait, and gives back all its places.
 """
 
-from collections.abc import Iterable, Set
+from collections.abc import Set
 from enum import StrEnum
 from functools import lru_cache
-from typing import Any
 
-from fairlead_router.decisions.types import Quota, RequestView, Slo
+from fairlead_router.decisions.types import Quota, RequestView, Slo, Ticket
 from fairlead_router.relay.prompt_blocks import BLOCK_ENDS
 from fairlead_router.workers.link import Message
 
@@ -109,7 +108,7 @@ def _slo(ttft_seconds: float | None, tbt_seconds: float | None) -> Slo:
     return Slo(ttft_seconds, tbt_seconds)
 
 
-def running(tickets: Iterable[tuple[int, str]]) -> Message:
-    """Return the message that says what runs where."""
-    told: list[Any] = list(tickets)
-    return (Say.RUNNING.value, told)
+def running(number: int, ticket: Ticket) -> Message:
+    """Return the message that says of a request that it runs, and where."""
+    answers = ticket.ttft is not None
+    return (Say.RUNNING.value, ticket.endpoint.uid, answers, submission(number, ticket.request, frozenset()))

@@ -88,7 +88,8 @@ class Asking:
             case Say.CANCEL:
                 self._cancel(message[1])
             case Say.RUNNING:
-                self._running(message[1])
+                _, uid, answers, asked = message
+                self._running(uid, asked, answers=answers)
             case Say.PING:
                 self.link.send((Say.PONG.value,))
 
@@ -155,13 +156,11 @@ class Asking:
             ticket.ttft, ticket.worst_tbt = ttft, worst_tbt  # only the worker has seen its tokens
             self._placing.end(ticket, reason, status, usage)
 
-    def _running(self, tickets: list[tuple[int, str]]) -> None:
-        now = self._clock()
-        unknown = RequestView("", "", "", now)
-        for number, uid in tickets:
-            ticket = self._decider.place(unknown, uid, now)
-            if ticket is not None:
-                self._tickets[number] = ticket
+    def _running(self, uid: str, asked: Message, *, answers: bool) -> None:
+        request, _ = submitted(asked)
+        ticket = self._decider.resume(request, uid, self._clock(), answers=answers)
+        if ticket is not None:
+            self._tickets[asked[1]] = ticket
 
 
 class _Asker:

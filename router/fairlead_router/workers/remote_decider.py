@@ -174,7 +174,8 @@ class RemoteDecider:
 
     def _begin_to_ask(self) -> None:
         if self._link is not None:
-            self._link.send(running((number, ticket.endpoint.uid) for ticket, number in self._open.items()))
+            for ticket, number in self._open.items():
+                self._link.send(running(number, ticket))
             self.connected = True
             logger.info("the decider decides")
 

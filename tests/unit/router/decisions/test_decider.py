@@ -14,7 +14,7 @@ from fairlead_router.decisions.breaker import BreakerSettings
 from fairlead_router.decisions.decider import Decider
 from fairlead_router.decisions.engine_report import EngineReport
 from fairlead_router.decisions.policies import POLICIES
-from fairlead_router.decisions.types import EndpointView, Placement, Rejection, RequestView, Slo, TicketError
+from fairlead_router.decisions.types import EndpointView, Placement, Rejection, RequestView, Slo, TicketError, Usage
 
 LEAST_REQUEST = POLICIES["least-request"]
 
@@ -325,3 +325,38 @@ def test_nothing_is_believed_to_be_cached_by_an_engine_that_says_it_caches_nothi
     asked = RequestView("r", "m", "c", 0.0, prompt_tokens=500, prefix=(1,), prefix_ends=(64,))
     first = made.submit(asked, 0.0).ticket.endpoint.uid
     assert made._demands.of(asked).cached == ({first: cached} if cached else {})
+
+
+class TestResumed:
+    """A request that runs already when this decider hears of it."""
+
+    def resumed(self, *, answers: bool):
+        made = Decider(POLICIES["rad"](Random(0)))
+        made.set_endpoints([endpoint("a"), endpoint("b")])
+        view = RequestView("r", "m", "c", 0.0, streamed=True, prompt_tokens=500, max_output_tokens=100)
+        ticket = made.resume(view, "a", 9.0, answers=answers)
+        return made, ticket, ticket.account.load
+
+    def test_its_prompt_and_its_answer_take_memory(self):
+        _, _, load = self.resumed(answers=True)
+        assert load.kv_tokens == 600
+
+    @pytest.mark.parametrize(("answers", "prefill_tokens", "decodes"), [(False, 500, 0), (True, 0, 1)])
+    def test_it_is_in_the_phase_in_which_it_is(self, answers, prefill_tokens, decodes):
+        _, _, load = self.resumed(answers=answers)
+        assert (load.prefill_tokens, load.decodes) == (prefill_tokens, decodes)
+
+    @pytest.mark.parametrize("answers", [False, True])
+    def test_its_times_teach_nothing(self, answers):
+        made, ticket, _ = self.resumed(answers=answers)
+        pace = ticket.account.pace
+        before = pace.batch_seconds(100), pace.bias, pace.error
+        if not answers:
+            made.first_byte(ticket, 9.001)
+        else:
+            made.end(ticket, Reason.COMPLETED, 10.0, 200, Usage(500, 100))
+        assert (pace.batch_seconds(100), pace.bias, pace.error) == before
+
+    def test_where_its_endpoint_is_not_known_nothing_is_noted(self):
+        made, _, _ = self.resumed(answers=False)
+        assert made.resume(request(), "elsewhere", 9.0, answers=True) is None

@@ -284,7 +284,7 @@ async def test_a_worker_that_is_lost_gives_back_its_places_and_no_others(hub, wo
 async def test_a_decider_that_falls_silent_holds_nobody_up_for_long(hub, worker, kit):
     one = await worker(connected=False)
     mute = await hub.accepted()
-    mute.send(b'\0\0\0\x0b[["hello"]]')
+    mute.send(b'\0\0\0\x0e[["hello", 1]]')
     await kit.until(lambda: one.remote.connected, "the worker is connected")
     begun = time.monotonic()
     assert isinstance(await one.submit(), Placement)
