@@ -8,7 +8,7 @@ begins with that of the pool. Choices between endpoints go by what is different 
 """
 
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, sqrt
 from typing import Final
 
 from fairlead_router.decisions.speed import ALIKE, CLOSE, Speed
@@ -104,6 +104,13 @@ class Pace:
     def learnt(self) -> bool:
         """Whether it is more than a guess."""
         return self._known + self._observations >= _LEARNT
+
+    @property
+    def seen_tokens(self) -> tuple[float, float]:
+        """Tokens in the batches that were observed: their mean, and the root of their mean square."""
+        if not self._w:
+            return _USUAL[0][0], _USUAL[0][0]
+        return self._n / self._w, sqrt(self._nn / self._w)
 
     @property
     def common(self) -> Speed:

@@ -15,10 +15,6 @@ ALIKE: Final = 0.2
 """Relative difference of the times of batches, and of prompts, up to which an engine counts as its pool does."""
 CLOSE: Final = 0.1
 """And up to which a pool counts as it has."""
-_FEW_TOKENS: Final = 32
-"""A batch of decodes."""
-_MANY_TOKENS: Final = 1024
-"""A batch with a chunk of a prompt."""
 
 
 class Speed(NamedTuple):
@@ -34,10 +30,14 @@ class Speed(NamedTuple):
         return cls(pace.base_seconds, pace.token_seconds, pace.bias)
 
     def like(self, pace: "Pace", tolerance: float) -> bool:
-        """Whether batches, and prompts, take as long at that pace, within a relative tolerance."""
-        few = self.base_seconds + self.token_seconds * _FEW_TOKENS
-        many = (self.base_seconds + self.token_seconds * _MANY_TOKENS) * self.bias
+        """Whether batches such as that pace was learnt from take as long at it, and prompts, within a relative tolerance.
+
+        Of other batches it says nothing but what it began with.
+        """
+        usual_tokens, large_tokens = pace.seen_tokens
+        usual = self.base_seconds + self.token_seconds * usual_tokens
+        large = (self.base_seconds + self.token_seconds * large_tokens) * self.bias
         return (
-            abs(pace.batch_seconds(_FEW_TOKENS) - few) <= tolerance * few
-            and abs(pace.batch_seconds(_MANY_TOKENS) * pace.bias - many) <= tolerance * many
+            abs(pace.batch_seconds(usual_tokens) - usual) <= tolerance * usual
+            and abs(pace.batch_seconds(large_tokens) * pace.bias - large) <= tolerance * large
         )

@@ -91,3 +91,13 @@ def test_an_idle_pool_of_like_engines_is_used_evenly():
         now += 63 * random.uniform(0.0028, 0.0032)
         decider.end(ticket, Reason.COMPLETED, now, 200, Usage(100, 64))
     assert min(shares.values()) >= 80
+
+
+def test_what_an_engine_was_never_seen_to_do_is_no_difference():
+    """Engines whose batches take as long whatever is in them, one of them always with more: both fits begin alike."""
+    pool = Pace()
+    small, large = Pace(pool), Pace(pool)
+    for _ in range(100):
+        small.observe(40, 0.033, 64)
+        large.observe(90, 0.033, 64)
+    assert small.speed == large.speed == pool.speed
