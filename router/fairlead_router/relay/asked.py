@@ -55,7 +55,7 @@ def asked_of(body: bytes, needs_model: bool, max_depth: int, with_prefix: bool) 
         raise RequestError(Reason.INVALID_REQUEST, f"the body is nested deeper than {max_depth} levels")
     model = request.get("model")
     if (type(model) is str and model) or (model is None and not needs_model):
-        prefix = blocks_of(request) if with_prefix and len(body) >= SHORTEST_BYTES else ()
+        prefix = blocks_of(body, request) if with_prefix and len(body) >= SHORTEST_BYTES else ()
         return Asked(model or "", request.get("stream") is True, _most_output_tokens(request), prefix)
     if "model" not in request:
         raise RequestError(Reason.INVALID_REQUEST, "model is required: the name of the model to run", param="model")

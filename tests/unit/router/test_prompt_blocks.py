@@ -1,14 +1,20 @@
 """Blocks of prompts: the same beginning gives the same blocks."""
 
+import orjson
 import pytest
 
-from fairlead_router.relay.prompt_blocks import BLOCK_ENDS, BYTES_PER_TOKEN, blocks_of
+from fairlead_router.relay import prompt_blocks
+from fairlead_router.relay.prompt_blocks import BLOCK_ENDS, BYTES_PER_TOKEN
 
 LONG = "word " * 4000
 
 
 def chat(*contents: str, model: str = "m", **more: object) -> dict[str, object]:
     return {"model": model, "messages": [{"role": "user", "content": content} for content in contents], **more}
+
+
+def blocks_of(request: dict[str, object]) -> tuple[int, ...]:
+    return prompt_blocks.blocks_of(orjson.dumps(request), request)
 
 
 def common(one: tuple[int, ...], other: tuple[int, ...]) -> int:
@@ -56,3 +62,16 @@ def test_prompts_that_differ_in_one_byte_anywhere_are_told_apart_from_there_on()
     for place in range(0, len(text), 611):
         one, other = blocks_of({"prompt": text}), blocks_of({"prompt": text[:place] + "#" + text[place + 1 :]})
         assert all(a != b for a, b in zip(one[common(one, other) :], other[common(one, other) :], strict=True))
+
+
+def test_what_stands_before_the_prompt_does_not_matter():
+    text = chat(LONG)
+    before = {"temperature": 1, "stop": ["messages"], "stream": True}
+    assert blocks_of({**before, **text}) == blocks_of(text)
+
+
+def test_tools_before_the_messages_belong_to_the_prompt():
+    tools = [{"type": "function", "function": {"name": "messages", "description": 'of "messages"'}}]
+    one, other = ({"tools": [*tools, {"number": number}], **chat(LONG)} for number in (1, 2))
+    assert common(blocks_of(one), blocks_of(other)) == 0
+    assert blocks_of(one) == blocks_of(one)
