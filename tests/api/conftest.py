@@ -16,12 +16,12 @@ from control_plane import (
     Cluster,
     Operator,
     control_plane,
-    free_port,
     shipped_rules,
     spawn,
     write_kubeconfig,
 )
 from pool_on_api import Pool
+from ports import free_port
 
 
 @pytest.fixture(scope="session")

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from control_plane import Cluster, eventually, free_port, spawn, stop
+from control_plane import Cluster, eventually, spawn, stop
 from pool_on_api import Pool
+from ports import free_port
 
 pytestmark = pytest.mark.usefixtures("operator")
 

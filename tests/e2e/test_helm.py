@@ -1,9 +1,9 @@
 """The chart on a real cluster: upgrade, uninstall, namespaced mode, and what its samples promise."""
 
 import json
-import socket
 
 from cluster import ROOT, Cluster, succeeds
+from ports import free_port
 from release import NAME, Release
 from scene import OPERATOR_NAMESPACE, POOL, QUICKSTART, Namespace, fresh_namespace
 
@@ -25,9 +25,7 @@ def test_the_kustomize_base_is_accepted_by_the_api_server(namespace: Namespace) 
 def test_the_commands_in_the_chart_s_notes_stream_an_answer(namespace: Namespace, operator: Release) -> None:
     notes = operator.helm("get", "notes", NAME)
     commands = notes[notes.index("kubectl apply") :].replace("--namespace default", f"--namespace {namespace.name}")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        commands = commands.replace("8080", str(probe.getsockname()[1]))
+    commands = commands.replace("8080", str(free_port()))
     script = f"trap 'kill $(jobs -p)' EXIT\n{commands}"
     said = namespace.cluster.run("bash", "-eu", "-c", script)
     assert said.count('"content"') >= 30

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ports import free_port
 
 ROOT = Path(__file__).parents[2]
 CRD = ROOT / "manifests" / "crd" / "fairlead.dev_inferencepools.yaml"
@@ -34,12 +34,6 @@ def binary(name: str) -> str:
     if os.environ.get("E2E") == "required":
         pytest.fail(message)
     pytest.skip(message)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from control_plane import eventually, free_port
+from control_plane import eventually
+from ports import free_port
 
 ROOT = Path(__file__).parents[3]
 MANIFEST = """\

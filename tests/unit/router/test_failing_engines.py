@@ -1,14 +1,12 @@
 """What a whole router makes of engines that fail: breakers, and the budget of retries."""
 
-import socket
+from ports import free_port
 
 from fairlead_router.config import Retries, RouterConfig
 
 
 def nobody_listens() -> str:
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{unused.getsockname()[1]}"
+    return f"127.0.0.1:{free_port()}"
 
 
 async def breakers(running) -> dict[str, str]:

@@ -12,6 +12,7 @@ import aiohttp
 import openai
 import pytest
 from click.testing import CliRunner
+from ports import free_port
 
 from fairlead_router.__main__ import main
 from fairlead_router.config import RouterConfig, StaticEndpoint
@@ -33,12 +34,6 @@ class Running:
     @property
     def admin_url(self) -> str:
         return f"http://127.0.0.1:{self.admin_port}"
-
-
-def free_port() -> int:
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        return unused.getsockname()[1]
 
 
 @pytest.fixture

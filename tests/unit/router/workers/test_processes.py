@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-import socket
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from random import Random
 
 import aiohttp
 import pytest
+from ports import free_port
 
 from fairlead_router.config import RouterConfig, StaticEndpoint
 from fairlead_router.workers import decider, worker
@@ -24,12 +24,6 @@ BIN = Path(sys.executable).parent
 READY_SECONDS = 20
 WORKERS = 2
 STREAM = {"model": "m", "stream": True}
-
-
-def free_port() -> int:
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        return unused.getsockname()[1]
 
 
 def command_line(pid: int) -> str:
@@ -467,20 +461,28 @@ async def test_a_worker_that_is_told_to_stop_drains_and_is_replaced(several, eng
     await router.until_metric("workers", WORKERS)
 
 
-LONG = {"model": "m", "stream": True, "prompt": "x" * 10_000}
-"""More than a batch of an engine whose limits nobody knows: it gets one, and the next when the first is computed."""
+WAITERS = 24
+"""Enough that each of two workers has several, whichever they connect to."""
+
+
+def long(number: int) -> dict[str, object]:
+    """More than a batch of an engine whose limits nobody knows: it gets one, and the next when the first is computed.
+
+    No two begin alike: of one that has been there before an engine would have less to compute.
+    """
+    return {"model": "m", "stream": True, "prompt": f"{number} " * 5000}
 
 
 class Waiters:
     """Requests of which an engine has room for one at a time."""
 
-    def __init__(self, router: Several, count: int) -> None:
-        self._asking = [asyncio.create_task(self._ask(router)) for _ in range(count)]
+    def __init__(self, router: Several) -> None:
+        self._asking = [asyncio.create_task(self._ask(router, long(number))) for number in range(WAITERS)]
 
-    async def _ask(self, router: Several) -> int:
+    async def _ask(self, router: Several, body: dict) -> int:
         async with contextlib.AsyncExitStack() as stack:
             try:
-                answer = await stack.enter_async_context(router.post(LONG))
+                answer = await stack.enter_async_context(router.post(body))
                 return answer.status if (await answer.content.read()).endswith(b"data: [DONE]\n\n") else 0
             except aiohttp.ClientError:
                 return 0
@@ -497,18 +499,18 @@ async def waiters(several, engines):
     engines.go_on.set()
     router = await several("--endpoints", await engines.start(1))
     await router.until_metric("workers", 2)
-    asking = Waiters(router, 12)
-    await router.until_metric("queue_depth", 11)
+    asking = Waiters(router)
+    await router.until_metric("queue_depth", WAITERS - 1)
     return router, asking
 
 
-async def test_what_waits_in_one_worker_gets_the_room_that_another_s_request_leaves(waiters, engines):
+async def test_what_waits_in_one_worker_gets_the_room_that_another_s_request_leaves(waiters, engines, kit):
     router, asking = waiters
-    assert list(engines.running.values()) == [1]
+    await kit.until(lambda: list(engines.running.values()) == [1], "the engine has one of them")
     engines.begin.set()
-    assert await asking.statuses() == [200] * 12
+    assert await asking.statuses() == [200] * WAITERS
     assert await router.metric("queue_depth") == 0
-    assert await router.metric("queue_wait_seconds_count") == 12
+    assert await router.metric("queue_wait_seconds_count") == WAITERS
 
 
 async def test_a_place_is_taken_back_whichever_worker_has_it(several, engine, kit, tmp_path):
@@ -557,15 +559,15 @@ async def test_a_killed_worker_takes_what_waits_in_it_out_of_the_queue_and_nothi
     left = int(await router.metric("queue_depth"))
     engines.begin.set()
     served = (await asking.statuses()).count(200)
-    assert 0 < left <= served < 12
+    assert 0 < left <= served < WAITERS
 
 
 async def test_a_killed_decider_loses_nothing_that_waits(waiters, engines, kit):
     router, asking = waiters
     os.kill(router.decider(), signal.SIGKILL)
-    await kit.until(lambda: list(engines.running.values()) == [12], "the workers have placed what waited")
+    await kit.until(lambda: list(engines.running.values()) == [WAITERS], "the workers have placed what waited")
     engines.begin.set()
-    assert await asking.statuses() == [200] * 12
+    assert await asking.statuses() == [200] * WAITERS
 
 
 async def test_at_sigterm_what_waits_is_served_as_what_runs(waiters, engines):
@@ -573,7 +575,7 @@ async def test_at_sigterm_what_waits_is_served_as_what_runs(waiters, engines):
     router.stop()
     await router.until_stopping()
     engines.begin.set()
-    assert await asking.statuses() == [200] * 12
+    assert await asking.statuses() == [200] * WAITERS
     assert await router.status() == 0
 
 

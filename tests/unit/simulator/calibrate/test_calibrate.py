@@ -1,7 +1,6 @@
 """`fairlead calibrate engine` against a mock engine whose profile is known."""
 
 import json
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from ports import free_port
 
 from fairlead_engine.profile_file import profile
 from fairlead_simulator.calibrate.cli import calibrate
@@ -25,9 +25,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("engine")
     known = folder / "known.json"
     known.write_text(json.dumps({"model": "linear", "base_seconds": 0.010, "token_seconds": 1e-4}))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     program = str(Path(sys.executable).with_name("fairlead-engine"))
     command = [program, "--model", "mock", "--host", "127.0.0.1", "--port", str(port), "--profile", str(known)]
     with (folder / "log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
