@@ -16,11 +16,12 @@ from fairlead_operator.errors import ConflictError, NameTakenError, NotFoundErro
 from fairlead_operator.kube.api import BY_KIND, PODS, Api
 from fairlead_operator.kube.events import Events
 from fairlead_operator.metrics import Metrics
-from fairlead_operator.plan.observed import Observed
-from fairlead_operator.plan.pool import Apply, Plan, owned_by, plan_pool
+from fairlead_operator.plan.pool import Apply, Plan, draining_mark, owned_by, plan_pool
 from fairlead_operator.plan.status import invalid_status
+from fairlead_operator.routers import Routers
 from fairlead_operator.store import Store
 from fairlead_operator.types import ChildKey, Images, Key, Manifest, Removal
+from fairlead_operator.work_queue import Again
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +47,7 @@ class Reconciler:
         self,
         store: Store,
         api: Api,
+        routers: Routers,
         events: Events,
         metrics: Metrics,
         images: Images,
@@ -53,35 +55,37 @@ class Reconciler:
     ) -> None:
         self._store = store
         self._api = api
+        self._routers = routers
         self._events = events
         self._metrics = metrics
         self._images = images
         self._now = now
 
-    async def reconcile(self, key: Key) -> float | None:
-        """Take a pool one step; give the seconds after which to try again, or None when an event will tell."""
+    async def reconcile(self, key: Key) -> Again | None:
+        """Take a pool one step; say when to look at it again, or None when an event will tell."""
+        again: Again | None
         with self._metrics.reconcile_seconds.time():
             try:
-                result, retry_seconds = await self._step(key)
+                result, again = await self._step(key)
             except UnavailableError as error:
                 logger.warning("%s: the API server is not available: %s", key, error)
-                result, retry_seconds = Result.UNAVAILABLE, error.retry_after_seconds or 0.0
+                result, again = Result.UNAVAILABLE, Again(error.retry_after_seconds or 0.0)
             except ConflictError as error:
                 logger.info("%s: changed under the plan, planning again: %s", key, error)
-                result, retry_seconds = Result.CONFLICT, 0.0
+                result, again = Result.CONFLICT, Again(0.0)
             except NotFoundError as error:
                 logger.info("%s: gone under the plan: %s", key, error)
-                result, retry_seconds = Result.GONE, None
+                result, again = Result.GONE, None
             except RefusedError as error:
                 logger.warning("%s: the API server refuses: %s", key, error)
-                result, retry_seconds = Result.REFUSED, REFUSED_RETRY_SECONDS
+                result, again = Result.REFUSED, Again(REFUSED_RETRY_SECONDS)
             except Exception:  # the one guard: a fault met in one pool must not stop the work on all others
                 logger.exception("%s: the reconcile failed", key)
-                result, retry_seconds = Result.FAILED, REFUSED_RETRY_SECONDS
+                result, again = Result.FAILED, Again(REFUSED_RETRY_SECONDS)
         self._metrics.reconciles.labels(result).inc()
-        return retry_seconds
+        return again
 
-    async def _step(self, key: Key) -> tuple[Result, float | None]:
+    async def _step(self, key: Key) -> tuple[Result, Again | None]:
         manifest = self._store.pool(key)
         if manifest is None or "deletionTimestamp" in manifest["metadata"]:
             return Result.GONE, None  # its children go by their owner references
@@ -90,21 +94,28 @@ class Reconciler:
         except InvalidPoolError as error:
             return await self._say_invalid(manifest, str(error)), None
         previous = manifest.get("status", {})
-        plan = plan_pool(pool, self._store.observed(pool), previous, self._images, self._now())
+        observed = self._store.observed(pool)
+        first = plan = plan_pool(pool, observed, previous, self._images, self._now())
+        if plan.depends_on_routers:
+            observed = replace(observed, routers=await self._routers.ask(pool))
+            first = plan = plan_pool(pool, observed, previous, self._images, self._now())
         obstacles = await self._execute(pool, manifest, plan)
-        if plan.apply or plan.remove:
-            observed = self._observed_after(pool, obstacles)
+        if plan.changes:
+            observed = replace(
+                self._store.observed(pool),
+                routers=observed.routers,
+                conflicts=obstacles.conflicts,
+                refusals=obstacles.refusals,
+            )
             plan = plan_pool(pool, observed, previous, self._images, self._now())
         if plan.status is not None:
             await self._write_status(manifest, plan.status)
             await self._warn_of(obstacles, manifest)
         if obstacles:
-            return Result.REFUSED, REFUSED_RETRY_SECONDS
-        return (Result.UNCHANGED if plan.empty else Result.CHANGED), None
-
-    def _observed_after(self, pool: Pool, obstacles: Obstacles) -> Observed:
-        observed = self._store.observed(pool)
-        return replace(observed, conflicts=obstacles.conflicts, refusals=obstacles.refusals)
+            return Result.REFUSED, Again(REFUSED_RETRY_SECONDS)
+        wait_seconds = plan.look_again_seconds
+        again = None if wait_seconds is None else Again(wait_seconds, failed=False)
+        return (Result.UNCHANGED if first.empty else Result.CHANGED), again
 
     async def _execute(self, pool: Pool, manifest: Manifest, plan: Plan) -> Obstacles:
         """Do what the plan says; one child that cannot be written does not keep the others from being written."""
@@ -117,6 +128,8 @@ class Reconciler:
                 conflicts.add(step.key)
             except RefusedError as error:
                 refusals.append(str(error))
+        for draining in plan.drain:
+            await self._mark(manifest, draining)
         for removal in plan.remove:
             await self._remove(manifest, removal)
         return Obstacles(frozenset(conflicts), tuple(refusals))
@@ -139,13 +152,24 @@ class Reconciler:
         elif not step.new:
             await self._events.note(manifest, EventReason.CHILD_REPAIRED, f"brought {step.key} back to the spec")
 
+    async def _mark(self, manifest: Manifest, draining: Removal) -> None:
+        engine, namespace = draining.engine, manifest["metadata"]["namespace"]
+        mark = draining_mark(self._now())
+        self._store.put(await self._api.annotate(PODS, namespace, engine.name, uid=engine.uid, annotations=mark))
+        self._metrics.writes.labels(PODS.kind, "annotate").inc()
+        logger.info("%s/%s: draining %s: %s", namespace, manifest["metadata"]["name"], engine.name, draining.why)
+        await self._events.note(manifest, EventReason.ENGINE_DRAINING, f"draining {engine.name}: {draining.why}")
+
     async def _remove(self, manifest: Manifest, removal: Removal) -> None:
         engine, namespace = removal.engine, manifest["metadata"]["namespace"]
         await self._api.delete(PODS, namespace, engine.name, engine.uid)
         self._metrics.writes.labels(PODS.kind, "delete").inc()
         logger.info("%s/%s: removed %s: %s", namespace, manifest["metadata"]["name"], engine.name, removal.why)
         text = f"removed {engine.name}: {removal.why}"
-        await self._events.note(manifest, EventReason.ENGINE_REMOVED, text)
+        if removal.cuts:
+            await self._events.warn(manifest, EventReason.DRAIN_TIMED_OUT, text)
+        else:
+            await self._events.note(manifest, EventReason.ENGINE_REMOVED, text)
 
     async def _warn_of(self, obstacles: Obstacles, manifest: Manifest) -> None:
         """Post what stands in the way; called when the status says something new, so not at every retry."""

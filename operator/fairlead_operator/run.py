@@ -9,8 +9,8 @@ from pathlib import Path
 from random import Random
 from uuid import uuid4
 
+import aiohttp
 import kopf
-from kubernetes.aio.client import ApiClient
 
 from fairlead_operator import handlers
 from fairlead_operator.contract import HEALTH_PORT, LEASE
@@ -22,6 +22,7 @@ from fairlead_operator.kube.lease import Lease
 from fairlead_operator.metrics import Metrics
 from fairlead_operator.reconcile import Reconciler
 from fairlead_operator.resync import resync_for_ever
+from fairlead_operator.routers import Routers
 from fairlead_operator.store import Store
 from fairlead_operator.types import Images
 from fairlead_operator.work_queue import WorkQueue
@@ -60,10 +61,11 @@ async def run(settings: Settings) -> None:
         os.environ["KUBECONFIG"] = str(settings.kubeconfig)  # kopf has no other way to be told
     metrics, health = Metrics(), Health()
     client = await connect(settings.kubeconfig)
-    async with client, served(health, metrics.registry, settings.health_port):
+    async with client, aiohttp.ClientSession() as session, served(health, metrics.registry, settings.health_port):
+        api = Api(client)
 
         async def lead() -> None:
-            await _lead(settings, client, metrics, health)
+            await _lead(settings, api, Routers(api, session), metrics, health)
 
         health.ready = True  # standing by for the lease is a healthy state, and a Deployment's rollout waits for it
         if settings.lease_namespace is None:
@@ -72,12 +74,11 @@ async def run(settings: Settings) -> None:
             await Lease(client, settings.lease_namespace, LEASE, settings.identity).hold(lead)
 
 
-async def _lead(settings: Settings, client: ApiClient, metrics: Metrics, health: Health) -> None:
+async def _lead(settings: Settings, api: Api, routers: Routers, metrics: Metrics, health: Health) -> None:
     """Act on pools until kopf is told to stop."""
     random = Random()  # noqa: S311 - jitter, not secrets
     store, queue = Store(), WorkQueue(random)
-    api = Api(client)
-    reconciler = Reconciler(store, api, Events(api, settings.identity), metrics, settings.images)
+    reconciler = Reconciler(store, api, routers, Events(api, settings.identity), metrics, settings.images)
     metrics.queue_depth.set_function(lambda: len(queue))
     metrics.pools.set_function(lambda: len(store))
     metrics.leader.set(1)

@@ -1,7 +1,7 @@
 """The words of the operator's plans."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 Manifest = Mapping[str, Any]
@@ -37,26 +37,57 @@ class Engine:
     revision: str
     created_seconds: float
     ready: bool = False
+    addressed: bool = True
+    """It has an address, so that routers may have sent it requests."""
+    draining_since_seconds: float | None = None
+    """Time of its mark as draining, `inf` where the mark is no time; None while it has none."""
     terminating: bool = False
     ended: bool = False
     """It ran and will not run again; only a new one helps."""
     trouble: str = ""
     """Why it cannot start or keeps crashing, in the runtime's words; empty while nothing is known to be wrong."""
 
+    @property
+    def draining(self) -> bool:
+        """Tell whether it is marked: routers send it nothing new, and it is to go."""
+        return self.draining_since_seconds is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """What one router says of one engine."""
+
+    draining: bool
+    """The router knows of the mark: it sends nothing new."""
+    in_flight: int
+
+
+@dataclass(frozen=True, slots=True)
+class RouterReport:
+    """What one router says of the engines that it knows, by uid."""
+
+    router: str
+    engines: Mapping[str, Placed] = field(default_factory=dict)
+    trouble: str = ""
+    """Why it could not be asked; then what it has in flight is not known."""
+
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """An engine to be removed, and why."""
+    """An engine to be marked as draining or to be deleted, and why."""
 
     engine: Engine
     why: str
+    cuts: bool = False
+    """Requests run there, or may: they are cut if they outlast the engine's own shutdown."""
 
 
 @dataclass(frozen=True, slots=True)
 class EnginePlan:
-    """Engines to create and to remove; empty when they are as declared."""
+    """Engines to create, to drain and to delete at once; empty when they are as declared."""
 
     create: tuple[str, ...] = ()
+    drain: tuple[Removal, ...] = ()
     remove: tuple[Removal, ...] = ()
 
 

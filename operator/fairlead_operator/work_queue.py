@@ -2,12 +2,23 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from random import Random
 
 from fairlead_operator.types import Key
 
 FIRST_RETRY_SECONDS = 0.5
 LAST_RETRY_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """When to reconcile a key again without an event."""
+
+    seconds: float
+    """The least wait."""
+    failed: bool = True
+    """Consecutive failures of a key back off beyond that wait."""
 
 
 def backoff_seconds(failures: int, random: Random) -> float:
@@ -52,25 +63,26 @@ class WorkQueue:
         self._timers.pop(key, None)
         self.wake(key)
 
-    async def work(self, reconcile: Callable[[Key], Awaitable[float | None]]) -> None:
+    async def work(self, reconcile: Callable[[Key], Awaitable[Again | None]]) -> None:
         """Reconcile keys as they come, for ever; run as many of these as there should be workers.
 
-        `reconcile` gives None when the key is done with until the next event, or the least number of seconds after
-        which it is to be tried again; consecutive retries of a key back off from there.
+        `reconcile` gives None when the key is done with until the next event.
         """
         while True:
             key = await self._ready.get()
             self._waiting.discard(key)
             self._running.add(key)
             try:
-                retry_seconds = await reconcile(key)
+                again = await reconcile(key)
             finally:
                 self._running.discard(key)
-            if retry_seconds is None:
-                self._failures.pop(key, None)
-            else:
+            if again is not None and again.failed:
                 failures = self._failures[key] = self._failures.get(key, 0) + 1
-                self.wake_after(key, max(retry_seconds, backoff_seconds(failures, self._random)))
+                self.wake_after(key, max(again.seconds, backoff_seconds(failures, self._random)))
+            else:
+                self._failures.pop(key, None)
+                if again is not None:
+                    self.wake_after(key, again.seconds)
             if key in self._again:
                 self._again.discard(key)
                 self.wake(key)

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
+import aiohttp
 import pytest
 from control_plane import Cluster
 from pools import IMAGES
@@ -14,8 +15,10 @@ from fairlead_operator.kube.connect import connect
 from fairlead_operator.kube.events import Events
 from fairlead_operator.metrics import Metrics
 from fairlead_operator.reconcile import Reconciler
+from fairlead_operator.routers import Routers
 from fairlead_operator.store import Store
 from fairlead_operator.types import Key
+from fairlead_operator.work_queue import Again
 
 
 def manifest(namespace: str, **spec: Any) -> dict[str, Any]:
@@ -31,13 +34,15 @@ async def api(cluster: Cluster) -> AsyncIterator[Api]:
         yield Api(client)
 
 
-async def reconciled(api: Api, store: Store, key: Key) -> tuple[float | None, dict[str, float]]:
-    """The wait before the next try, and the results counted."""
+async def reconciled(api: Api, store: Store, key: Key) -> tuple[Again | None, dict[str, float]]:
+    """When it is tried again, and the results counted."""
     metrics = Metrics()
-    retry_seconds = await Reconciler(store, api, Events(api, "test"), metrics, IMAGES).reconcile(key)
+    async with aiohttp.ClientSession() as session:
+        reconciler = Reconciler(store, api, Routers(api, session), Events(api, "test"), metrics, IMAGES)
+        again = await reconciler.reconcile(key)
     samples = [sample for metric in metrics.registry.collect() for sample in metric.samples]
     results = {s.labels["result"]: s.value for s in samples if s.name == f"{Metric.RECONCILES}_total"}
-    return retry_seconds, results
+    return again, results
 
 
 async def test_a_pool_deleted_under_the_plan_ends_the_reconcile_quietly(api: Api, namespace: str) -> None:
@@ -55,6 +60,7 @@ async def test_a_fault_in_one_reconcile_is_counted_and_tried_again(api: Api, nam
     broken = manifest(namespace)
     del broken["metadata"]["generation"]
     store.put(broken)
-    retry_seconds, results = await reconciled(api, store, Key(namespace, "chat"))
+    again, results = await reconciled(api, store, Key(namespace, "chat"))
     assert results == {"failed": 1.0}
-    assert retry_seconds
+    assert again
+    assert again.failed

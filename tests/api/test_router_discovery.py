@@ -5,6 +5,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,8 @@ def test_pods_become_endpoints_when_they_have_an_address_and_ready_when_they_are
 def test_a_pod_marked_as_draining_is_draining(pool: Pool, endpoints: Any) -> None:
     pool.make_ready("chat-engine-0")
     eventually(lambda: endpoints() == {"chat-engine-0": "ready"}, "ready first")
-    pool.kubectl("annotate", "pod", "chat-engine-0", "fairlead.dev/draining=2026-01-01T00:00:00Z")
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    pool.kubectl("annotate", "pod", "chat-engine-0", f"fairlead.dev/draining={now}")
     eventually(lambda: endpoints() == {"chat-engine-0": "draining"}, "draining")
 
 

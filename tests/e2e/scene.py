@@ -62,7 +62,7 @@ class Namespace:
         conditions = {c["type"]: c["status"] for c in status.get("conditions", ())}
         return (
             status.get("observedGeneration") == manifest["metadata"]["generation"]
-            and conditions == {"Ready": "True", "Progressing": "False", "Degraded": "False"}
+            and conditions == {"Ready": "True", "Progressing": "False", "Degraded": "False", "Draining": "False"}
             and status.get("readyReplicas") == manifest["spec"]["replicas"]
         )
 

@@ -12,6 +12,8 @@ class ConditionType(StrEnum):
     """Something is still on its way to what the spec says."""
     DEGRADED = "Degraded"
     """Something is wrong that the operator cannot mend by waiting."""
+    DRAINING = "Draining"
+    """Engines get no new request and are deleted when nothing runs there any more."""
 
 
 class ConditionReason(StrEnum):
@@ -35,6 +37,12 @@ class ConditionReason(StrEnum):
     """Progressing=True: engines are being removed."""
     ROLLING_OUT_ROUTER = "RollingOutRouter"
     """Progressing=True: the router's Deployment is not as declared yet."""
+    NOTHING_DRAINS = "NothingDrains"
+    """Draining=False: no engine drains."""
+    WAITING_FOR_REQUESTS = "WaitingForRequests"
+    """Draining=True: requests run on engines that drain; the message counts them and says how long they have."""
+    WAITING_FOR_ROUTERS = "WaitingForRouters"
+    """Draining=True: a router does not know of the drain yet or cannot be asked, so what it has in flight is not known."""
     HEALTHY = "Healthy"
     """Degraded=False: nothing is known to be wrong."""
     ENGINE_FAILING = "EngineFailing"
@@ -44,7 +52,7 @@ class ConditionReason(StrEnum):
     NAME_CONFLICT = "NameConflict"
     """Degraded=True: a child's name is taken by an object that this pool does not own."""
     INVALID_SPEC = "InvalidSpec"
-    """Ready=False, Degraded=True: the spec breaks a rule that the API server did not know."""
+    """Ready=False, Progressing=False, Degraded=True, Draining=False: the spec breaks a rule that the API server did not know."""
     API_REFUSED = "ApiRefused"
     """Degraded=True: the API server refused a child, for example by quota or admission; the message says why."""
 
@@ -53,7 +61,9 @@ class EventReason(StrEnum):
     """Reasons of the Events that the operator posts on a pool."""
 
     ENGINE_CREATED = "EngineCreated"
+    ENGINE_DRAINING = "EngineDraining"
     ENGINE_REMOVED = "EngineRemoved"
+    DRAIN_TIMED_OUT = "DrainTimedOut"
     CHILD_REPAIRED = "ChildRepaired"
     INVALID_SPEC = "InvalidSpec"
     NAME_CONFLICT = "NameConflict"

@@ -13,7 +13,15 @@ from pydantic import AfterValidator, ConfigDict, Field, ValidationError, model_v
 from fairlead_operator.api.engine_facts import engine_facts
 from fairlead_operator.api.quantity import quantity
 from fairlead_operator.api.router import RouterSpec
-from fairlead_router.config import ModelName, RouterConfig, ServiceClass, Strict, check_classes
+from fairlead_router.config import (
+    Duration,
+    ModelName,
+    RouterConfig,
+    ServiceClass,
+    Strict,
+    check_classes,
+    seconds,
+)
 
 GROUP = "fairlead.dev"
 VERSION = "v1alpha1"
@@ -163,6 +171,21 @@ class EngineSpec(Strict):
         return self
 
 
+class DrainSpec(Strict):
+    """What becomes of requests that run on an engine that is to go."""
+
+    timeout: Duration = Field(
+        default="5m",
+        description="Longest time that running requests get to end by themselves, from the moment in which the engine "
+        "gets no new ones. The engine is deleted as soon as nothing runs there.",
+    )
+
+    @property
+    def timeout_seconds(self) -> float:
+        """The timeout in seconds."""
+        return seconds(self.timeout)
+
+
 DEFAULT_CLASSES = (ServiceClass(name="default", default=True),)
 
 
@@ -196,6 +219,9 @@ class InferencePoolSpec(Strict):
         max_length=16,
         description="The SLO declaration: service classes with their limits on TTFT and TBT, and who goes first.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+    )
+    drain: DrainSpec = Field(
+        default_factory=DrainSpec, description="Engines that are to go: fewer replicas, another revision."
     )
     router: RouterSpec = Field(default_factory=RouterSpec, description="The router in front of the engines.")
 

@@ -1,4 +1,4 @@
-"""Requests to the API server, in the operator's words: list, get, apply, adopt, delete.
+"""Requests to the API server, in the operator's words: list, get, apply, adopt, annotate, delete.
 
 Objects are plain mappings as they stand in JSON; nothing is converted to model classes, so that a field which a client
 library does not know yet is neither lost nor written back empty.
@@ -118,6 +118,22 @@ class Api:
             content_type="application/json-patch+json",
             field_manager=MANAGED_BY,
         )
+
+    async def annotate(
+        self, resource: Resource, namespace: str, name: str, *, uid: str, annotations: Mapping[str, str]
+    ) -> Manifest:
+        """Set annotations on this very object and give it as it now stands; applying a manifest does not remove them.
+
+        An object of another uid that has taken the name is left alone: the API server refuses.
+        """
+        live: Manifest = await self._ask(
+            "patch",
+            resource.path(namespace, name),
+            body={"metadata": {"uid": uid, "annotations": dict(annotations)}},
+            content_type="application/merge-patch+json",
+            field_manager=MANAGED_BY,
+        )
+        return live
 
     async def delete(self, resource: Resource, namespace: str, name: str, uid: str) -> None:
         """Delete this very object; one that is gone already, or whose name another has, is no error."""

@@ -1,7 +1,6 @@
 """The pool as processes: observe, plan and apply as in the cluster, where apply starts and ends processes."""
 
 import asyncio
-import contextlib
 import socket
 import time
 from collections import deque
@@ -16,9 +15,11 @@ from fairlead_operator.api.pool import InvalidPoolError, Pool
 from fairlead_operator.local.child import Child, stop_all
 from fairlead_operator.local.manifest import read_pool
 from fairlead_operator.plan.commands import engine_command, router_command
+from fairlead_operator.plan.drain import drained, drains, in_flight
 from fairlead_operator.plan.engine_pod import revision
 from fairlead_operator.plan.engines import plan_engines
-from fairlead_operator.types import Engine, Images
+from fairlead_operator.plan.routers import ENDPOINTS_PATH, report_of
+from fairlead_operator.types import Engine, Images, RouterReport
 from fairlead_operator.work_queue import backoff_seconds
 from fairlead_router.config import StaticEndpoint
 
@@ -43,7 +44,8 @@ class LocalPool:
     folder: Path
     engines: list[Child] = field(default_factory=list)
     router: Child | None = None
-    in_flight: dict[str, int] = field(default_factory=dict)
+    routers: tuple[RouterReport, ...] = ()
+    """What the router last said, while it runs."""
     trouble: str = ""
     news: deque[str] = field(default_factory=lambda: deque(maxlen=200))
     _file_time: int = 0
@@ -62,10 +64,15 @@ class LocalPool:
         return [*([self.router] if self.router else []), *self.engines]
 
     @property
+    def in_flight(self) -> dict[str, int]:
+        """Requests that run on each engine, by uid, as far as the router says."""
+        return in_flight(self.routers)
+
+    @property
     def ready(self) -> bool:
         """Tell whether the router and all declared engines of the current revision are ready."""
         current = revision(self.pool, IMAGES)
-        serving = [child for child in self.engines if child.ready and not child.stopping and child.revision == current]
+        serving = [child for child in self.engines if child.ready and not child.leaving and child.revision == current]
         return bool(self.router and self.router.ready) and len(serving) == self.pool.spec.replicas == len(self.engines)
 
     async def run(self, session: aiohttp.ClientSession) -> None:
@@ -116,8 +123,8 @@ class LocalPool:
 
     async def _probe(self, session: aiohttp.ClientSession) -> None:
         async def probe(child: Child, port: int, path: str) -> None:
-            ready = child.alive and not child.stopping and await _answers(session, port, path)
-            if ready != child.ready and not child.stopping:
+            ready = child.alive and not child.leaving and await _answers(session, port, path)
+            if ready != child.ready and not child.leaving:
                 self.news.append(f"{child.name} is {'ready' if ready else 'not ready'}")
             child.ready = ready
 
@@ -126,40 +133,48 @@ class LocalPool:
                 probes.create_task(probe(child, child.port, HEALTH_PATH))
             if self.router:
                 probes.create_task(probe(self.router, self.admin_port, "/ready"))
-        if self.router and self.router.ready:
-            await self._count(session)
+        self.routers = (await self._ask_router(session),) if self.router and self.router.alive else ()
 
-    async def _count(self, session: aiohttp.ClientSession) -> None:
+    async def _ask_router(self, session: aiohttp.ClientSession) -> RouterReport:
         """Ask the router what runs where."""
-        with contextlib.suppress(aiohttp.ClientError, TimeoutError):
-            async with session.get(f"http://{HOST}:{self.admin_port}/admin/v1/endpoints") as response:
-                self.in_flight = {endpoint["uid"]: endpoint["inFlight"] for endpoint in await response.json()}
+        try:
+            async with session.get(f"http://{HOST}:{self.admin_port}{ENDPOINTS_PATH}") as response:
+                return report_of("router", await response.json())
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            return RouterReport("router", trouble=str(error) or type(error).__name__)
 
     async def _step(self) -> None:
         current = revision(self.pool, IMAGES)
         ended = [child for child in self.engines if not child.alive]
         self._note_ends(ended)
-        plan = plan_engines(
-            self.pool.name, self.pool.spec.replicas, current, [_engine(child) for child in self.engines]
-        )
-        leaving = {removal.engine.uid: removal.why for removal in plan.remove}
+        engines = [_engine(child) for child in self.engines]
+        plan = plan_engines(self.pool.name, self.pool.spec.replicas, current, engines, self.in_flight)
+        leaving = {removal.engine.uid: removal.why for removal in plan.drain}
         for child in self.engines:
-            if child.uid in leaving and child.alive:
-                self.news.append(f"stopping {child.name}: {leaving[child.uid]}")
-                child.stopping = True
+            if child.uid in leaving:
+                self.news.append(f"draining {child.name}: {leaving[child.uid]}")
+                child.draining_since_seconds = time.time()
+        self._stop_drained()
         self.engines = [child for child in self.engines if child.alive]
         if time.monotonic() >= self._hold_until_seconds:
             for name in plan.create:
                 self.engines.append(await self._start_engine(name, current))
         self._write_config()
         await self._keep_router()
-        for child in self.engines:  # only now: the router knows that it is to send no more
-            if child.stopping and child.process.returncode is None and self.in_flight.get(child.uid, 0) == 0:
+
+    def _stop_drained(self) -> None:
+        """End the engines on which nothing runs any more, and those whose time is over."""
+        engines, now_seconds = [_engine(child) for child in self.engines], time.time()
+        going_on = drains(engines, self.routers, self.pool.spec.drain.timeout_seconds, now_seconds)
+        why = {removal.engine.uid: removal.why for removal in drained(going_on, now_seconds)}
+        for child in self.engines:
+            if child.uid in why:
+                self.news.append(f"stopping {child.name}: {why[child.uid]}")
                 child.terminate()
 
     def _note_ends(self, ended: list[Child]) -> None:
         for child in ended:
-            if child.stopping:
+            if child.leaving:
                 self.news.append(f"{child.name} stopped")
                 continue
             self._failures += 1
@@ -197,7 +212,7 @@ class LocalPool:
     def _write_config(self) -> None:
         """Tell the router its configuration and engines; written only when it changes, and in one piece."""
         endpoints = tuple(
-            StaticEndpoint(uid=child.uid, address=f"{HOST}:{child.port}", draining=child.stopping)
+            StaticEndpoint(uid=child.uid, address=f"{HOST}:{child.port}", draining=child.leaving)
             for child in self.engines
         )
         config = self.pool.spec.router_config(self.pool.name)
@@ -215,6 +230,7 @@ def _engine(child: Child) -> Engine:
         revision=child.revision,
         created_seconds=child.started_seconds,
         ready=child.ready,
+        draining_since_seconds=child.draining_since_seconds,
         terminating=child.stopping,
         ended=not child.alive,
     )

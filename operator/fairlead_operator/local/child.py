@@ -44,7 +44,10 @@ class Child:
     port: int
     revision: str = ""
     ready: bool = False
+    draining_since_seconds: float | None = None
+    """When the router was told to send it nothing new."""
     stopping: bool = False
+    """It was told to end."""
     started_seconds: float = field(default_factory=time.time)
 
     @classmethod
@@ -73,6 +76,11 @@ class Child:
     def uid(self) -> str:
         """Identity: a restarted process is another one."""
         return f"{self.name}-{self.process.pid}"
+
+    @property
+    def leaving(self) -> bool:
+        """Tell whether it is to go."""
+        return self.stopping or self.draining_since_seconds is not None
 
     @property
     def alive(self) -> bool:

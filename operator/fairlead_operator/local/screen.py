@@ -19,7 +19,7 @@ def state(child: Child, in_flight: int) -> str:
     """Say in one word how a process is."""
     if not child.alive:
         return "ended"
-    if child.stopping:
+    if child.leaving:
         return "draining" if in_flight else "stopping"
     return "ready" if child.ready else "starting"
 

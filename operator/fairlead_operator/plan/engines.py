@@ -1,14 +1,17 @@
-"""Which engines to create and which to remove.
+"""Which engines to create and which to drain.
 
 An engine belongs to a slot: its name is the pool's name and the lowest free number. Names that follow from what was
 observed make creation idempotent: an operator that died after creating an engine, or that plans from a view a moment
 too old, asks for the same name again and creates nothing twice.
 
 A change of the spec gives engines another revision. Engines of an older revision are replaced one at a time: one more
-than declared may exist, and none that serves is removed before another serves in its place.
+than declared may exist, and none that serves is drained before another serves in its place.
+
+An engine that is to go is drained (`drain.py`) whatever the reason, and one that drains does not come back: it counts as
+gone for the declared number, so that another takes its place, and as there for the surge, because it still has its GPU.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 
 from fairlead_operator.types import Engine, EnginePlan, Removal
@@ -17,45 +20,57 @@ SURGE = 1
 """Engines beyond the declared number while older ones are being replaced."""
 
 
-def plan_engines(pool: str, replicas: int, revision: str, engines: Sequence[Engine]) -> EnginePlan:
-    """Plan the next step from the engines that exist to `replicas` engines of `revision`."""
-    live = [engine for engine in engines if not engine.terminating and not engine.ended]
+def plan_engines(
+    pool: str, replicas: int, revision: str, engines: Sequence[Engine], in_flight: Mapping[str, int]
+) -> EnginePlan:
+    """Plan the next step from the engines that exist to `replicas` engines of `revision`.
+
+    `in_flight` is how many requests run on an engine as far as is known, by uid.
+    """
+    live = [engine for engine in engines if not engine.terminating and not engine.ended and not engine.draining]
     ended = [engine for engine in engines if engine.ended and not engine.terminating]
     current = [engine for engine in live if engine.revision == revision]
     outdated = [engine for engine in live if engine.revision != revision]
 
-    room = replicas + (SURGE if outdated else 0) - len(live)
+    room = replicas - len(live)
+    if outdated:
+        draining = sum(engine.draining and not engine.terminating and not engine.ended for engine in engines)
+        room = max(room, replicas + SURGE - len(live) - draining)
     missing = max(0, min(replicas - len(current), room))
     names = _free_names(pool, engines)
     return EnginePlan(
         create=tuple(next(names) for _ in range(missing)),
-        remove=(
-            *(Removal(engine, "it ended") for engine in ended),
-            *_outdated_to_remove(replicas, current, outdated),
-            *_surplus(replicas, current),
+        drain=(
+            *_outdated_to_drain(replicas, current, outdated, in_flight),
+            *_surplus(replicas, current, in_flight),
         ),
+        remove=tuple(Removal(engine, "it ended") for engine in ended),
     )
 
 
-def _outdated_to_remove(replicas: int, current: Sequence[Engine], outdated: Sequence[Engine]) -> list[Removal]:
+def _outdated_to_drain(
+    replicas: int, current: Sequence[Engine], outdated: Sequence[Engine], in_flight: Mapping[str, int]
+) -> list[Removal]:
     """Give the older engines that nobody needs any more, those that do not serve first."""
     serving = sum(engine.ready for engine in (*current, *outdated))
     spare = max(0, serving - replicas)
     idle = [engine for engine in outdated if not engine.ready]
-    replaced = by_age([engine for engine in outdated if engine.ready])[:spare]
+    replaced = victims([engine for engine in outdated if engine.ready], in_flight)[:spare]
     return [Removal(engine, "its revision is outdated") for engine in (*idle, *replaced)]
 
 
-def _surplus(replicas: int, current: Sequence[Engine]) -> list[Removal]:
-    """Give the engines beyond the declared number: those that do not serve first, then the newest."""
-    victims = sorted(current, key=lambda engine: (engine.ready, -engine.created_seconds, -slot(engine.name)))
+def _surplus(replicas: int, current: Sequence[Engine], in_flight: Mapping[str, int]) -> list[Removal]:
+    """Give the engines beyond the declared number."""
     surplus = max(0, len(current) - replicas)
-    return [Removal(engine, "the pool was scaled down") for engine in victims[:surplus]]
+    return [Removal(engine, "the pool was scaled down") for engine in victims(current, in_flight)[:surplus]]
 
 
-def by_age(engines: Sequence[Engine]) -> list[Engine]:
-    """Sort engines, the oldest first."""
-    return sorted(engines, key=lambda engine: (engine.created_seconds, slot(engine.name)))
+def victims(engines: Sequence[Engine], in_flight: Mapping[str, int]) -> list[Engine]:
+    """Sort engines, the one that is missed least first: it does not serve, has the fewest requests, is the newest."""
+    return sorted(
+        engines,
+        key=lambda engine: (engine.ready, in_flight.get(engine.uid, 0), -engine.created_seconds, -slot(engine.name)),
+    )
 
 
 def _free_names(pool: str, engines: Sequence[Engine]) -> Iterator[str]:

@@ -1,13 +1,14 @@
 """What the objects in the cluster say of a pool: pure readings of manifests."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from fairlead_operator.api.pool import KIND
-from fairlead_operator.types import ChildKey, Engine, Manifest
-from fairlead_router.contract import Label
+from fairlead_operator.types import ChildKey, Engine, Manifest, RouterReport
+from fairlead_router.contract import Annotation, Label
 
 FAILING = frozenset(
     {
@@ -24,6 +25,10 @@ FAILING = frozenset(
 """Reasons of a waiting container that waiting does not mend."""
 
 
+NOT_ASKED = (RouterReport("the routers", trouble="not asked yet"),)
+"""What routers say before anybody asked them: nothing, which is not that nothing runs."""
+
+
 @dataclass(frozen=True, slots=True)
 class Observed:
     """The objects that a pool owns, and the names it wants that belong to somebody else."""
@@ -33,6 +38,8 @@ class Observed:
     conflicts: frozenset[ChildKey] = frozenset()
     refusals: tuple[str, ...] = ()
     """What the API server said when it refused a write of the last attempt."""
+    routers: Sequence[RouterReport] = NOT_ASKED
+    """What every router that lives says of the engines."""
 
 
 def owner_uid(manifest: Manifest) -> str | None:
@@ -61,10 +68,22 @@ def engine_of(pod: Manifest) -> Engine:
         revision=metadata.get("labels", {}).get(Label.REVISION, ""),
         created_seconds=datetime.fromisoformat(metadata["creationTimestamp"]).timestamp(),
         ready=_condition(status, "Ready") == "True",
+        addressed=bool(status.get("podIP")),
+        draining_since_seconds=_marked_at(metadata.get("annotations", {}).get(Annotation.DRAINING)),
         terminating="deletionTimestamp" in metadata,
         ended=status.get("phase") in {"Failed", "Succeeded"},
         trouble=_trouble(status),
     )
+
+
+def _marked_at(mark: str | None) -> float | None:
+    if mark is None:
+        return None
+    try:
+        marked = datetime.fromisoformat(mark)
+    except ValueError:
+        return math.inf
+    return marked.timestamp() if marked.tzinfo else math.inf
 
 
 def _condition(status: Mapping[str, Any], kind: str) -> str:

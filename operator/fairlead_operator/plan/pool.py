@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from fairlead_operator.api.pool import Pool
+from fairlead_operator.plan.drain import drained, drains, in_flight, look_again_seconds, misdated
 from fairlead_operator.plan.drift import adopted, differs, meddled
 from fairlead_operator.plan.engine_pod import engine_image, engine_pod, revision
 from fairlead_operator.plan.engines import plan_engines
@@ -13,6 +14,7 @@ from fairlead_operator.plan.observed import Observed, engine_of
 from fairlead_operator.plan.router_children import router_children
 from fairlead_operator.plan.status import pool_status
 from fairlead_operator.types import ChildKey, Engine, Images, Manifest, Removal
+from fairlead_router.contract import Annotation
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,23 +36,38 @@ class Plan:
     """What to do for a pool now; a settled pool's plan is empty but for the status it has already."""
 
     apply: tuple[Apply, ...]
+    drain: tuple[Removal, ...]
+    """Engines to mark as draining."""
     remove: tuple[Removal, ...]
     status: dict[str, Any] | None
     """The status to write; None where the pool has it already."""
+    look_again_seconds: float | None = None
+    """After which routers may say something else, which no event tells; None where nothing drains."""
+
+    @property
+    def changes(self) -> bool:
+        """Something other than the status needs to be written."""
+        return bool(self.apply or self.drain or self.remove)
 
     @property
     def empty(self) -> bool:
         """Nothing needs to be written."""
-        return not self.apply and not self.remove and self.status is None
+        return not self.changes and self.status is None
+
+    @property
+    def depends_on_routers(self) -> bool:
+        """Another plan may be right when one knows what runs where."""
+        return bool(self.drain) or self.look_again_seconds is not None
 
 
 def plan_pool(pool: Pool, observed: Observed, previous: Mapping[str, Any], images: Images, now: datetime) -> Plan:
     """Plan the next step of a pool whose status is `previous`."""
     engines = [engine_of(pod) for pod in observed.pods]
     current = revision(pool, images)
-    engine_plan = plan_engines(pool.name, pool.spec.replicas, current, engines)
+    going_on = drains(engines, observed.routers, pool.spec.drain.timeout_seconds, now.timestamp())
+    engine_plan = plan_engines(pool.name, pool.spec.replicas, current, engines, in_flight(observed.routers))
     status = {
-        **pool_status(pool, observed, engines, current, previous, now),
+        **pool_status(pool, observed, engines, going_on, current, previous=previous, now=now),
         "image": engine_image(pool.spec.engine, images),
     }
     return Plan(
@@ -59,8 +76,10 @@ def plan_pool(pool: Pool, observed: Observed, previous: Mapping[str, Any], image
             *_drifted_pods(pool, observed.pods, engines, current, images),
             *(Apply(engine_pod(pool, name, images), new=True) for name in engine_plan.create),
         ),
-        remove=engine_plan.remove,
+        drain=(*misdated(engines, now.timestamp()), *engine_plan.drain),
+        remove=(*engine_plan.remove, *drained(going_on, now.timestamp())),
         status=status if status != previous else None,
+        look_again_seconds=look_again_seconds(going_on, now.timestamp()),
     )
 
 
@@ -87,9 +106,14 @@ def _drifted_pods(
     return [
         Apply(manifest, new=False)
         for pod, engine in zip(pods, engines, strict=True)
-        if engine.revision == current and not engine.terminating and not engine.ended
+        if engine.revision == current and not engine.terminating and not engine.ended and not engine.draining
         if differs(manifest := engine_pod(pool, engine.name, images), pod)
     ]
+
+
+def draining_mark(now: datetime) -> dict[str, str]:
+    """Give the annotation that marks a pod as draining since now."""
+    return {Annotation.DRAINING.value: now.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")}
 
 
 def owned_by(pool: Pool, manifest: Manifest) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 from fairlead_operator.api.conditions import ConditionReason as Reason
 from fairlead_operator.api.conditions import ConditionType, Phase
 from fairlead_operator.api.pool import Pool
+from fairlead_operator.plan.drain import Drain
 from fairlead_operator.plan.metadata import router_name, selector
 from fairlead_operator.plan.observed import Observed, router_available, router_settled, router_trouble
 from fairlead_operator.plan.router_files import needs
@@ -32,16 +33,19 @@ def pool_status(
     pool: Pool,
     observed: Observed,
     engines: Sequence[Engine],
+    drains: Sequence[Drain],
     revision: str,
+    *,
     previous: Mapping[str, Any],
     now: datetime,
 ) -> dict[str, Any]:
     """Give the pool's whole status; `previous` is the one it has, `now` dates the conditions that change."""
-    live = [engine for engine in engines if not engine.terminating and not engine.ended]
+    live = [engine for engine in engines if not engine.terminating and not engine.ended and not engine.draining]
     conditions = [
         _ready(pool, observed, live),
         _progressing(pool, observed, engines, live, revision),
         _degraded(pool, observed, live),
+        _draining(drains),
     ]
     return {
         "phase": _phase(pool, conditions).value,
@@ -49,7 +53,7 @@ def pool_status(
         "replicas": len(live),
         "readyReplicas": sum(engine.ready for engine in live),
         "updatedReplicas": sum(engine.revision == revision for engine in live),
-        "drainingReplicas": sum(engine.terminating for engine in engines),
+        "drainingReplicas": sum(engine.terminating or engine.draining for engine in engines),
         "selector": ",".join(f"{name}={value}" for name, value in selector(pool.name, Component.ENGINE).items()),
         "revision": revision,
         "conditions": dated(conditions, previous, pool.generation, now),
@@ -62,6 +66,7 @@ def invalid_status(message: str, generation: int, previous: Mapping[str, Any], n
         Condition(ConditionType.READY, False, Reason.INVALID_SPEC, message),
         Condition(ConditionType.PROGRESSING, False, Reason.INVALID_SPEC, "nothing is changed until the spec is valid"),
         Condition(ConditionType.DEGRADED, True, Reason.INVALID_SPEC, message),
+        Condition(ConditionType.DRAINING, False, Reason.INVALID_SPEC, "nothing is deleted until the spec is valid"),
     ]
     return {
         **previous,
@@ -130,8 +135,29 @@ def _degraded(pool: Pool, observed: Observed, live: Sequence[Engine]) -> Conditi
     return Condition(ConditionType.DEGRADED, False, Reason.HEALTHY, "nothing is known to be wrong")
 
 
+def _draining(drains: Sequence[Drain]) -> Condition:
+    if not drains:
+        return Condition(ConditionType.DRAINING, False, Reason.NOTHING_DRAINS, "no engine drains")
+    message = "; ".join(
+        f"{drain.engine.name} until {as_time(drain.until_seconds)} at the latest: {_waits_for(drain)}"
+        for drain in drains
+    )
+    doubtful = any(drain.doubts for drain in drains)
+    reason = Reason.WAITING_FOR_ROUTERS if doubtful else Reason.WAITING_FOR_REQUESTS
+    return Condition(ConditionType.DRAINING, True, reason, message)
+
+
+def _waits_for(drain: Drain) -> str:
+    return ", ".join((f"{drain.in_flight} in flight", *drain.doubts))
+
+
+def as_time(seconds: float) -> str:
+    """Write a time as Kubernetes does."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def _phase(pool: Pool, conditions: Sequence[Condition]) -> Phase:
-    ready, progressing, degraded = (condition.true for condition in conditions)
+    ready, progressing, degraded, _ = (condition.true for condition in conditions)
     if degraded:
         return Phase.DEGRADED
     if pool.spec.replicas == 0 and not ready and not progressing:
@@ -156,7 +182,7 @@ def dated(
                 "type": condition.type.value,
                 "status": status,
                 "observedGeneration": generation,
-                "lastTransitionTime": since or now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+                "lastTransitionTime": since or as_time(now.timestamp()),
                 "reason": condition.reason.value,
                 "message": condition.message[:MESSAGE_LENGTH],
             }

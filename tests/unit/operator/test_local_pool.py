@@ -67,9 +67,9 @@ def command(manifest: Path, port: int, folder: Path) -> list[str]:
 
 
 @pytest.fixture
-def up(tmp_path: Path) -> Iterator[Up]:
+def up(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Up]:
     manifest, log = tmp_path / "pool.yaml", tmp_path / "up.log"
-    manifest.write_text(MANIFEST)
+    manifest.write_text(getattr(request, "param", MANIFEST))
     with log.open("wb") as output:
         process = subprocess.Popen(command(manifest, free_port(), tmp_path), stdout=output, stderr=output)
     running = Up(process, manifest, log)
@@ -104,6 +104,31 @@ def test_an_engine_that_crashes_is_replaced(up: Up) -> None:
 def test_an_edited_manifest_is_taken_over(up: Up) -> None:
     up.manifest.write_text(MANIFEST.replace("replicas: 2", "replicas: 3"))
     eventually(lambda: len(up.engines()) == 3, "a third engine")
+
+
+SLOW = MANIFEST.replace("{type: mock}", "{type: mock, args: [--profile=mistral-7b-rtx6000-ada, --time-scale=3]}")
+
+
+@pytest.mark.parametrize("up", [SLOW], indirect=True)
+def test_an_engine_that_is_to_go_is_stopped_when_its_streams_have_ended(up: Up) -> None:
+    command = [*up.curl(), "-sS"]
+    streams = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    try:
+        for stream in streams:
+            assert stream.stdout is not None
+            assert stream.stdout.readline().startswith("data: {")
+        up.manifest.write_text(SLOW.replace("replicas: 2", "replicas: 1"))
+        eventually(lambda: "draining chat-engine" in up.output, "an engine that drains")
+        assert [stream.poll() for stream in streams] == [None] * 4, "they were to run longer"
+        answers = [stream.communicate(timeout=60)[0] for stream in streams]
+    finally:
+        for stream in streams:
+            stream.kill()
+            stream.communicate()
+    assert [answer.rstrip().endswith("data: [DONE]") for answer in answers] == [True] * 4
+    assert not any('"error"' in answer for answer in answers)
+    eventually(lambda: len(up.engines()) == 1, "one engine")
+    assert "nothing runs there any more" in up.output
 
 
 def test_a_manifest_broken_while_the_pool_runs_changes_nothing_and_is_told(up: Up) -> None:

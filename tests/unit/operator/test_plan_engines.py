@@ -14,12 +14,18 @@ def engine(in_slot: int, revision: str = "new", *, age: float = 0.0, ready: bool
     return Engine(name=name, uid=name, revision=revision, created_seconds=1000.0 - age, ready=ready)
 
 
-def plan(replicas: int, *engines: Engine) -> EnginePlan:
-    return plan_engines("chat", replicas, "new", engines)
+def plan(replicas: int, *engines: Engine, **in_flight: int) -> EnginePlan:
+    """Plan a step; `e2=3` says that three requests run on the engine in slot 2."""
+    running = {f"chat-engine-{slot.removeprefix('e')}": count for slot, count in in_flight.items()}
+    return plan_engines("chat", replicas, "new", engines, running)
 
 
-def removed(planned: EnginePlan) -> list[str]:
-    return [removal.engine.name for removal in planned.remove]
+def drained(planned: EnginePlan) -> list[str]:
+    return [removal.engine.name for removal in planned.drain]
+
+
+def draining(of: Engine) -> Engine:
+    return replace(of, draining_since_seconds=999.0)
 
 
 def test_missing_engines_are_created_in_the_lowest_free_slots() -> None:
@@ -31,27 +37,37 @@ def test_a_slot_is_not_used_again_while_its_engine_is_terminating() -> None:
     assert plan(1, leaving).create == ("chat-engine-1",)
 
 
+def test_an_engine_that_drains_is_replaced_at_once_and_does_not_come_back() -> None:
+    planned = plan(2, engine(0), draining(engine(1)))
+    assert planned == EnginePlan(create=("chat-engine-2",))
+
+
 def test_engines_as_declared_need_nothing() -> None:
     assert plan(2, engine(0), engine(1)) == EnginePlan()
 
 
-def test_scale_down_takes_the_newest() -> None:
-    assert removed(plan(1, engine(0, age=9), engine(1, age=5), engine(2, age=1))) == ["chat-engine-2", "chat-engine-1"]
+def test_scale_down_takes_the_engine_with_the_fewest_requests() -> None:
+    engines = (engine(0, age=9), engine(1, age=5), engine(2, age=1))
+    assert drained(plan(1, *engines, e0=1, e1=2, e2=7)) == ["chat-engine-0", "chat-engine-1"]
+
+
+def test_scale_down_takes_the_newest_of_those_with_as_many_requests() -> None:
+    assert drained(plan(1, engine(0, age=9), engine(1, age=5), engine(2, age=1))) == ["chat-engine-2", "chat-engine-1"]
 
 
 def test_scale_down_takes_the_higher_slot_among_engines_of_one_second() -> None:
-    assert removed(plan(2, engine(2), engine(10), engine(0))) == ["chat-engine-10"]
+    assert drained(plan(2, engine(2), engine(10), engine(0))) == ["chat-engine-10"]
 
 
 def test_scale_down_takes_first_what_does_not_serve() -> None:
-    assert removed(plan(1, engine(0, age=9, ready=False), engine(1, age=1))) == ["chat-engine-0"]
+    assert drained(plan(1, engine(0, age=9, ready=False), engine(1, age=1), e0=1)) == ["chat-engine-0"]
 
 
 def test_an_engine_that_ended_is_removed_and_another_is_created() -> None:
     ended = replace(engine(0), ended=True, ready=False)
     planned = plan(1, ended)
     assert planned.create == ("chat-engine-1",)
-    assert removed(planned) == ["chat-engine-0"]
+    assert [removal.engine.name for removal in planned.remove] == ["chat-engine-0"]
 
 
 def test_a_rollout_first_adds_one_engine() -> None:
@@ -59,33 +75,43 @@ def test_a_rollout_first_adds_one_engine() -> None:
     assert planned == EnginePlan(create=("chat-engine-2",))
 
 
-def test_a_rollout_waits_for_the_new_engine_before_it_removes_an_old_one() -> None:
+def test_a_rollout_waits_for_the_new_engine_before_it_drains_an_old_one() -> None:
     assert plan(2, engine(0, "old"), engine(1, "old"), engine(2, ready=False)) == EnginePlan()
 
 
-def test_a_rollout_removes_the_oldest_when_a_new_engine_serves() -> None:
-    planned = plan(2, engine(0, "old", age=9), engine(1, "old", age=5), engine(2))
-    assert removed(planned) == ["chat-engine-0"]
+def test_a_rollout_drains_the_old_engine_with_the_fewest_requests_when_a_new_one_serves() -> None:
+    planned = plan(2, engine(0, "old", age=9), engine(1, "old", age=5), engine(2), e0=1, e1=2)
+    assert drained(planned) == ["chat-engine-0"]
     assert planned.create == ()
+
+
+def test_a_rollout_goes_on_when_the_old_engine_has_drained_for_it_keeps_its_gpu_until_then() -> None:
+    rest = (engine(1, "old"), engine(2))
+    assert plan(2, draining(engine(0, "old")), *rest) == EnginePlan()
+    assert plan(2, *rest) == EnginePlan(create=("chat-engine-0",))
 
 
 def test_old_engines_that_never_served_make_room_at_once() -> None:
     planned = plan(2, engine(0, "old", ready=False), engine(1, "old", ready=False))
-    assert removed(planned) == ["chat-engine-0", "chat-engine-1"]
+    assert drained(planned) == ["chat-engine-0", "chat-engine-1"]
 
 
-def test_scaling_to_zero_removes_every_engine() -> None:
-    assert removed(plan(0, engine(0), engine(1, "old"))) == ["chat-engine-1", "chat-engine-0"]
+def test_scaling_to_zero_drains_every_engine() -> None:
+    assert drained(plan(0, engine(0), engine(1, "old"))) == ["chat-engine-1", "chat-engine-0"]
 
 
 engines = st.lists(
     st.builds(
-        lambda in_slot, revision, age, ready, terminating, ended: replace(
-            engine(in_slot, revision, age=age, ready=ready and not ended), terminating=terminating, ended=ended
+        lambda in_slot, revision, age, ready, terminating, ended, drains: replace(
+            engine(in_slot, revision, age=age, ready=ready and not ended),
+            terminating=terminating,
+            ended=ended,
+            draining_since_seconds=999.0 if drains else None,
         ),
         st.integers(0, 12),
         st.sampled_from(["new", "old", "older"]),
         st.floats(0, 100),
+        st.booleans(),
         st.booleans(),
         st.booleans(),
         st.booleans(),
@@ -96,6 +122,10 @@ engines = st.lists(
 
 
 def live(of: list[Engine]) -> list[Engine]:
+    return [e for e in of if not e.terminating and not e.ended and not e.draining]
+
+
+def with_gpus(of: list[Engine]) -> list[Engine]:
     return [e for e in of if not e.terminating and not e.ended]
 
 
@@ -107,10 +137,12 @@ def test_no_name_is_given_twice(replicas: int, existing: list[Engine]) -> None:
 
 
 @given(st.integers(0, 8), engines)
-def test_never_more_engines_than_declared_and_the_surge_are_created(replicas: int, existing: list[Engine]) -> None:
-    planned = plan(replicas, *existing)
-    if planned.create:
-        assert len(live(existing)) + len(planned.create) <= replicas + SURGE
+def test_more_engines_than_declared_are_created_only_within_the_surge_and_those_that_drain_count(
+    replicas: int, existing: list[Engine]
+) -> None:
+    created = len(plan(replicas, *existing).create)
+    if created and len(live(existing)) + created > replicas:
+        assert len(with_gpus(existing)) + created <= replicas + SURGE
 
 
 @given(st.integers(0, 8), engines)
@@ -118,23 +150,30 @@ def test_a_step_leaves_as_many_serving_engines_as_declared_or_all_there_were(
     replicas: int, existing: list[Engine]
 ) -> None:
     serving = {e.name for e in live(existing) if e.ready}
-    left = serving - set(removed(plan(replicas, *existing)))
+    left = serving - set(drained(plan(replicas, *existing)))
     assert len(left) >= min(replicas, len(serving))
 
 
 @given(st.integers(0, 8), engines)
-def test_what_is_terminating_is_not_removed_again(replicas: int, existing: list[Engine]) -> None:
-    gone = {e.name for e in existing if e.terminating}
-    assert not gone & set(removed(plan(replicas, *existing)))
+def test_what_goes_already_is_not_drained_again(replicas: int, existing: list[Engine]) -> None:
+    going = {e.name for e in existing if e.terminating or e.ended or e.draining}
+    assert not going & set(drained(plan(replicas, *existing)))
+
+
+@given(st.integers(0, 8), engines)
+def test_nothing_is_deleted_without_a_drain_but_what_ended(replicas: int, existing: list[Engine]) -> None:
+    assert all(removal.engine.ended for removal in plan(replicas, *existing).remove)
 
 
 @given(st.integers(0, 8), engines)
 def test_repeated_steps_end_at_the_declared_engines(replicas: int, existing: list[Engine]) -> None:
-    """Take steps in a world in which engines become ready and removed ones go."""
+    """Take steps in a world in which engines become ready, and those that drain or ended go."""
     for _ in range(60):
         planned = plan(replicas, *existing)  # may be empty while a rollout waits for an engine to become ready
-        gone = set(removed(planned))
-        existing = [replace(e, ready=not e.ended) for e in existing if e.name not in gone and not e.terminating]
+        to_drain = set(drained(planned))
+        existing = [replace(e, ready=True) for e in existing if not (e.draining or e.terminating or e.ended)]
+        existing = [draining(e) if e.name in to_drain else e for e in existing]
         existing += [engine(slot(name)) for name in planned.create]
     assert plan(replicas, *existing) == EnginePlan()
+    assert with_gpus(existing) == live(existing)
     assert [e.revision for e in live(existing)] == ["new"] * replicas

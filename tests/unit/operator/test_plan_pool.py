@@ -1,19 +1,19 @@
 """The whole plan of a pool."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from pools import IMAGES, a_pool, as_stored
 
 from fairlead_operator.plan.observed import Observed, engine_of, owner_name, owner_uid, router_trouble
-from fairlead_operator.plan.pool import Plan, plan_pool
-from fairlead_operator.types import ChildKey
+from fairlead_operator.plan.pool import Plan, draining_mark, plan_pool
+from fairlead_operator.types import ChildKey, Placed, RouterReport
 from fairlead_router.config import RouterConfig
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
-READY = {"conditions": [{"type": "Ready", "status": "True"}]}
+READY = {"podIP": "10.0.0.1", "conditions": [{"type": "Ready", "status": "True"}]}
 AVAILABLE = {"replicas": 1, "updatedReplicas": 1, "availableReplicas": 1, "observedGeneration": 1}
 
 
@@ -87,6 +87,63 @@ def test_an_edited_pod_of_the_current_revision_is_mended() -> None:
 def test_a_pod_of_an_older_revision_is_not_mended_but_replaced() -> None:
     made = plan(SETTLED, engine={"type": "mock", "args": ["--profile", "fast"]})
     assert [step.key.name for step in made.apply] == ["chat-engine-1"]
+
+
+def marked(pod: dict[str, Any], at: datetime) -> dict[str, Any]:
+    return {**pod, "metadata": {**pod["metadata"], "annotations": draining_mark(at)}}
+
+
+def test_a_surplus_engine_is_marked_and_not_deleted() -> None:
+    made = plan(SETTLED, replicas=0)
+    assert [removal.engine.name for removal in made.drain] == ["chat-engine-0"]
+    assert made.remove == ()
+
+
+def test_the_mark_that_is_written_is_the_time_that_is_read() -> None:
+    at = datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
+    [pod] = SETTLED.pods
+    assert draining_mark(at) == {"fairlead.dev/draining": "2026-01-02T03:04:05.678Z"}
+    assert engine_of(marked(pod, at)).draining_since_seconds == at.timestamp()
+
+
+@pytest.mark.parametrize("mark", ["yes", "2026-01-02", "2026-01-02T03:04:05"])
+def test_a_mark_that_is_no_time_is_replaced_by_one_that_is(mark: str) -> None:
+    [pod] = SETTLED.pods
+    odd = {**pod, "metadata": {**pod["metadata"], "annotations": {"fairlead.dev/draining": mark}}}
+    made = plan(replace(SETTLED, pods=[odd]))
+    assert [removal.engine.name for removal in made.drain] == ["chat-engine-0"]
+
+
+def test_a_drained_engine_is_deleted_and_one_that_has_requests_is_waited_for() -> None:
+    [pod] = SETTLED.pods
+    leaving = replace(SETTLED, pods=[marked(pod, NOW - timedelta(seconds=30))])
+    uid = pod["metadata"]["uid"]
+    busy = plan(replace(leaving, routers=[RouterReport("r", {uid: Placed(True, 1)})]), replicas=0)
+    idle = plan(replace(leaving, routers=[RouterReport("r", {uid: Placed(True, 0)})]), replicas=0)
+    assert (busy.remove, busy.look_again_seconds) == ((), 3.0)
+    assert [removal.engine.name for removal in idle.remove] == ["chat-engine-0"]
+
+
+def test_a_pool_may_shorten_the_time_of_a_drain_that_goes_on() -> None:
+    [pod] = SETTLED.pods
+    leaving = replace(SETTLED, pods=[marked(pod, NOW - timedelta(seconds=30))])
+    assert plan(leaving, replicas=0, drain={"timeout": "31s"}).remove == ()
+    [removal] = plan(leaving, replicas=0, drain={"timeout": "30s"}).remove
+    assert removal.cuts
+
+
+def test_routers_are_asked_where_an_engine_drains_or_is_about_to_and_nowhere_else() -> None:
+    [pod] = SETTLED.pods
+    assert not plan(SETTLED).depends_on_routers
+    assert plan(SETTLED, replicas=0).depends_on_routers
+    assert plan(replace(SETTLED, pods=[marked(pod, NOW)]), replicas=0).depends_on_routers
+
+
+def test_a_pod_that_drains_is_not_mended() -> None:
+    [pod] = SETTLED.pods
+    labels = {**pod["metadata"]["labels"], "fairlead.dev/pool": "other"}
+    edited = marked({**pod, "metadata": {**pod["metadata"], "labels": labels}}, NOW)
+    assert plan(replace(SETTLED, pods=[edited]), replicas=0).apply == ()
 
 
 def test_the_configuration_that_is_applied_is_the_one_that_routers_parse() -> None:

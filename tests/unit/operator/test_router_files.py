@@ -139,7 +139,7 @@ def test_a_secret_that_comes_or_goes_in_the_spec_comes_or_goes_in_the_pods(
 
 def test_a_router_that_is_not_there_says_which_secrets_its_pods_wait_for() -> None:
     pool = a_pool(router={"auth": AUTH, "tls": MUTUAL})
-    told = pool_status(pool, Observed(), [], "r1", {}, NOW)
+    told = pool_status(pool, Observed(), [], [], "r1", previous={}, now=NOW)
     messages = {each["type"]: each["message"] for each in told["conditions"]}
     needed = "Secret chat-keys with keys.yaml and Secret chat-tls with tls.crt, tls.key, ca.crt"
     assert messages["Ready"].endswith(f"its pods start only when there is {needed}")
@@ -149,14 +149,14 @@ def test_a_router_that_does_not_progress_says_so_too() -> None:
     stuck = {"type": "Progressing", "status": "False", "message": "deadline exceeded"}
     deployment = as_stored(child("Deployment", auth=AUTH), conditions=[stuck])
     observed = Observed(children={ChildKey("Deployment", "chat-router"): deployment})
-    told = pool_status(a_pool(router={"auth": AUTH}), observed, [], "r1", {}, NOW)
+    told = pool_status(a_pool(router={"auth": AUTH}), observed, [], [], "r1", previous={}, now=NOW)
     [degraded] = [each for each in told["conditions"] if each["type"] == "Degraded"]
     assert (degraded["status"], degraded["reason"]) == ("True", "RouterFailing")
     assert degraded["message"].startswith("deadline exceeded; its pods start only when there is Secret chat-keys")
 
 
 def test_without_secrets_nothing_is_said_of_any() -> None:
-    told = pool_status(a_pool(), Observed(), [], "r1", {}, NOW)
+    told = pool_status(a_pool(), Observed(), [], [], "r1", previous={}, now=NOW)
     assert not any("Secret" in each["message"] for each in told["conditions"])
 
 

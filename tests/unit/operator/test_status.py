@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from pools import IMAGES, a_pool, as_stored
 
+from fairlead_operator.plan.drain import drains
 from fairlead_operator.plan.observed import Observed
 from fairlead_operator.plan.router_children import router_children
 from fairlead_operator.plan.status import invalid_status, pool_status
-from fairlead_operator.types import ChildKey, Engine
+from fairlead_operator.types import ChildKey, Engine, Placed, RouterReport
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 DEPLOYMENT = ChildKey("Deployment", "chat-router")
@@ -29,7 +30,8 @@ def engine(number: int = 0, **values: Any) -> Engine:
 
 
 def status(*engines: Engine, observed: Observed | None = None, replicas: int = 1) -> dict[str, Any]:
-    return pool_status(a_pool(replicas=replicas), observed or router(), engines, "r1", {}, NOW)
+    going_on = drains(engines, [], timeout_seconds=300, now_seconds=NOW.timestamp())
+    return pool_status(a_pool(replicas=replicas), observed or router(), engines, going_on, "r1", previous={}, now=NOW)
 
 
 def condition(of: dict[str, Any], kind: str) -> tuple[str, str]:
@@ -47,6 +49,14 @@ CASES = [
     (
         "scale-down",
         status(engine(), engine(1, terminating=True)),
+        "Serving",
+        "StoppingEngines",
+        "Healthy",
+        "Progressing",
+    ),
+    (
+        "draining",
+        status(engine(), engine(1, draining_since_seconds=NOW.timestamp())),
         "Serving",
         "StoppingEngines",
         "Healthy",
@@ -110,8 +120,46 @@ def test_conditions_and_phase_say_what_is_there(
 
 
 def test_counts_tell_live_ready_updated_and_leaving_engines() -> None:
-    told = status(engine(0), engine(1, ready=False), engine(2, revision="r0"), engine(3, terminating=True))
-    assert [told[name] for name in ("replicas", "readyReplicas", "updatedReplicas", "drainingReplicas")] == [3, 2, 2, 1]
+    told = status(
+        engine(0),
+        engine(1, ready=False),
+        engine(2, revision="r0"),
+        engine(3, terminating=True),
+        engine(4, draining_since_seconds=NOW.timestamp()),
+    )
+    assert [told[name] for name in ("replicas", "readyReplicas", "updatedReplicas", "drainingReplicas")] == [3, 2, 2, 2]
+
+
+MARKED = engine(draining_since_seconds=NOW.timestamp())
+
+
+@pytest.mark.parametrize(
+    ("reports", "reason", "message"),
+    [
+        (
+            [RouterReport("a", {"0": Placed(True, 2)}), RouterReport("b", {"0": Placed(True, 1)})],
+            "WaitingForRequests",
+            "chat-engine-0 until 2026-01-02T03:09:05Z at the latest: 3 in flight",
+        ),
+        (
+            [RouterReport("a", {"0": Placed(True, 2)}), RouterReport("b", trouble="no answer within 2 s")],
+            "WaitingForRouters",
+            "chat-engine-0 until 2026-01-02T03:09:05Z at the latest: 2 in flight, "
+            "b cannot be asked: no answer within 2 s",
+        ),
+    ],
+)
+def test_the_status_says_what_a_drain_waits_for_and_how_long(
+    reports: list[RouterReport], reason: str, message: str
+) -> None:
+    going_on = drains([MARKED], reports, timeout_seconds=300, now_seconds=NOW.timestamp())
+    told = pool_status(a_pool(replicas=0), router(), [MARKED], going_on, "r1", previous={}, now=NOW)
+    found = next(c for c in told["conditions"] if c["type"] == "Draining")
+    assert (found["status"], found["reason"], found["message"]) == ("True", reason, message)
+
+
+def test_a_pool_in_which_nothing_drains_says_so() -> None:
+    assert condition(status(engine()), "Draining") == ("False", "NothingDrains")
 
 
 def test_the_selector_finds_the_engine_pods() -> None:
@@ -121,7 +169,7 @@ def test_the_selector_finds_the_engine_pods() -> None:
 def test_a_condition_keeps_its_time_until_its_status_changes() -> None:
     first = status(engine())
     later = NOW + timedelta(hours=1)
-    second = pool_status(a_pool(), router(), [engine(ready=False)], "r1", first, later)
+    second = pool_status(a_pool(), router(), [engine(ready=False)], [], "r1", previous=first, now=later)
     times = {c["type"]: c["lastTransitionTime"] for c in second["conditions"]}
     assert times["Ready"] == "2026-01-02T04:04:05Z"
     assert times["Degraded"] == "2026-01-02T03:04:05Z"
@@ -129,7 +177,8 @@ def test_a_condition_keeps_its_time_until_its_status_changes() -> None:
 
 def test_an_unchanged_pool_has_an_unchanged_status() -> None:
     first = status(engine())
-    assert pool_status(a_pool(), router(), [engine()], "r1", first, NOW + timedelta(hours=1)) == first
+    later = NOW + timedelta(hours=1)
+    assert pool_status(a_pool(), router(), [engine()], [], "r1", previous=first, now=later) == first
 
 
 def test_an_invalid_spec_keeps_the_counts_and_says_what_is_wrong() -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairlead_operator.types import Key
-from fairlead_operator.work_queue import LAST_RETRY_SECONDS, WorkQueue, backoff_seconds
+from fairlead_operator.work_queue import LAST_RETRY_SECONDS, Again, WorkQueue, backoff_seconds
 
 A, B = Key("ns", "a"), Key("ns", "b")
 
@@ -58,13 +58,13 @@ async def test_a_key_that_failed_is_tried_again_by_itself() -> None:
     queue, second = WorkQueue(Random(1)), asyncio.Event()
     runs = 0
 
-    async def reconcile(_: Key) -> float | None:
+    async def reconcile(_: Key) -> Again | None:
         nonlocal runs
         runs += 1
         if runs == 2:
             second.set()
             return None
-        return 0.0
+        return Again(0.0)
 
     queue.wake(A)
     async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
@@ -72,6 +72,25 @@ async def test_a_key_that_failed_is_tried_again_by_itself() -> None:
         await second.wait()
         worker.cancel()
     assert runs == 2
+
+
+async def test_a_key_that_is_only_to_be_looked_at_again_does_not_back_off() -> None:
+    """With the back-off of failures, ten looks would take minutes."""
+    queue, tenth = WorkQueue(Random(1)), asyncio.Event()
+    runs = 0
+
+    async def reconcile(_: Key) -> Again:
+        nonlocal runs
+        runs += 1
+        if runs == 10:
+            tenth.set()
+        return Again(0.0, failed=False)
+
+    queue.wake(A)
+    async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+        worker = tasks.create_task(queue.work(reconcile))
+        await tenth.wait()
+        worker.cancel()
 
 
 @given(st.integers(1, 1000), st.integers())
