@@ -16,6 +16,7 @@ from fairlead_operator.errors import ConflictError, NameTakenError, NotFoundErro
 from fairlead_operator.kube.api import BY_KIND, PODS, Api
 from fairlead_operator.kube.events import Events
 from fairlead_operator.metrics import Metrics
+from fairlead_operator.plan.engine_pod import OVERDUE_GRACE_SECONDS
 from fairlead_operator.plan.pool import Apply, Plan, draining_mark, owned_by, plan_pool
 from fairlead_operator.plan.status import invalid_status
 from fairlead_operator.routers import Routers
@@ -162,7 +163,8 @@ class Reconciler:
 
     async def _remove(self, manifest: Manifest, removal: Removal) -> None:
         engine, namespace = removal.engine, manifest["metadata"]["namespace"]
-        await self._api.delete(PODS, namespace, engine.name, engine.uid)
+        grace_seconds = OVERDUE_GRACE_SECONDS if removal.cuts else None
+        await self._api.delete(PODS, namespace, engine.name, uid=engine.uid, grace_seconds=grace_seconds)
         self._metrics.writes.labels(PODS.kind, "delete").inc()
         logger.info("%s/%s: removed %s: %s", namespace, manifest["metadata"]["name"], engine.name, removal.why)
         text = f"removed {engine.name}: {removal.why}"

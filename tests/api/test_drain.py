@@ -31,8 +31,10 @@ class StandIn:
         self.pool = pool
         self.in_flight: dict[str, int] = {}
         self.follows = True
+        self.asked = 0
 
     def answer(self) -> list[dict[str, Any]]:
+        self.asked += 1
         return [
             {
                 "uid": pod["metadata"]["uid"],
@@ -113,6 +115,9 @@ def test_the_engine_with_the_fewest_requests_goes_when_they_have_ended(pool: Poo
     assert pool.condition("Draining")["message"].endswith(": 1 in flight")
     assert pool.status()["drainingReplicas"] == 1
     assert pool.status()["readyReplicas"] == 2
+    seen = router.asked
+    eventually(lambda: router.asked >= seen + 4, "some seconds of waiting")
+    assert draining(pool) == ["chat-engine-1"], "it has a request still"
     router.in_flight["chat-engine-1"] = 0
     eventually(lambda: pool.names() == ["chat-engine-0", "chat-engine-2"], "it is deleted")
     eventually(lambda: pool.condition("Draining")["status"] == "False", "nothing drains")
@@ -218,14 +223,19 @@ class Load:
 
 
 @pytest.fixture
-def load(pool: Pool, cluster: Cluster, operator: Operator, tmp_path: Path) -> Iterator[Load]:
-    """Two real engines on which a stream takes ten seconds and more, behind a real router."""
+def load(
+    pool: Pool, cluster: Cluster, operator: Operator, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[Load]:
+    """Two real engines on which a stream takes ten seconds and more, behind a real router.
+
+    Their processes die with their pods, without grace, or, where a test asks for `on_node`, as on a node.
+    """
     port, admin = free_port(), free_port()
     router_pod(pool, "chat-router-0", admin)
     pool.apply(engine={"type": "mock", "args": SLOW})
     where = ["--pool=chat", f"--namespace={pool.namespace}", f"--kubeconfig={cluster.kubeconfig}"]
     program = str(Path(sys.executable).with_name("fairlead-router"))
-    with kubelet(pool, tmp_path):
+    with kubelet(pool, tmp_path, on_node=getattr(request, "param", None) == "on_node"):
         eventually(lambda: pool.get("configmap", "chat-router"), "the router's configuration")
         router = spawn([program, *where, f"--port={port}", f"--admin-port={admin}"], tmp_path / "router.log")
         made = Load(port, lambda: endpoints_of(admin))
@@ -270,6 +280,26 @@ def test_scaling_down_cuts_no_stream(pool: Pool, load: Load) -> None:
     records = ended(streams)
     assert len(whole(records)) == 10, records
     eventually(lambda: len(pool.names()) == 1, "one engine")
+
+
+EVICTION = {"apiVersion": "policy/v1", "kind": "Eviction"}
+
+
+@pytest.mark.parametrize("load", ["on_node"], indirect=True)
+@pytest.mark.parametrize("how", ["deleted", "evicted"])
+def test_an_engine_that_somebody_else_takes_away_ends_its_streams_first(pool: Pool, load: Load, how: str) -> None:
+    streams = load.start(10)
+    eventually(lambda: [n for _, n in load.endpoints().values()] == [5, 5], "every stream runs")
+    if how == "deleted":
+        pool.kubectl("delete", "pod", "chat-engine-0", "--wait=false")
+    else:
+        eviction = {**EVICTION, "metadata": {"name": "chat-engine-0", "namespace": pool.namespace}}
+        path = f"/api/v1/namespaces/{pool.namespace}/pods/chat-engine-0/eviction"
+        pool.kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(eviction))
+    eventually(lambda: load.endpoints()["chat-engine-0"] == ("draining", 5), "its streams run on")
+    records = ended(streams)
+    assert len(whole(records)) == 10, records
+    eventually(lambda: "chat-engine-2" in pool.names() and len(pool.names()) == 2, "another in its place")
 
 
 def test_a_rollout_cuts_no_stream(pool: Pool, load: Load) -> None:

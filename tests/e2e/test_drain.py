@@ -78,6 +78,34 @@ def test_rollout_of_arguments_cuts_no_stream(busy: Namespace) -> None:
     )
 
 
+def test_a_deleted_engine_cuts_no_stream(busy: Namespace) -> None:
+    streams = start_streams(busy)
+    victim = min(busy.engine_names())
+    assert busy.engine_metric(victim, RUNNING) > 0
+    busy.kubectl("delete", "pod", victim, "--wait=false")
+    assert_every_stream_is_whole(streams)
+    busy.eventually(lambda: busy.settled() and len(busy.engines()) == 4, "four engines", timeout=300)
+
+
+def test_an_evicted_engine_cuts_no_stream(busy: Namespace) -> None:
+    streams = start_streams(busy)
+    victim = min(busy.engine_names())
+    assert busy.engine_metric(victim, RUNNING) > 0
+    about = {"name": victim, "namespace": busy.name}
+    eviction = json.dumps({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": about})
+    path = f"/api/v1/namespaces/{busy.name}/pods/{victim}/eviction"
+    busy.kubectl("create", "--raw", path, "-f", "-", stdin=eviction)
+    assert_every_stream_is_whole(streams)
+    busy.eventually(lambda: busy.settled() and len(busy.engines()) == 4, "four engines", timeout=300)
+
+
+def test_a_deleted_pool_ends_its_streams_first(busy: Namespace) -> None:
+    streams = start_streams(busy)
+    busy.kubectl("delete", f"fpool/{POOL}", "--wait=false")
+    assert_every_stream_is_whole(streams)
+    busy.eventually(lambda: not busy.find("pods", f"fairlead.dev/pool={POOL}"), "no pod is left", timeout=300)
+
+
 def test_the_operator_s_restart_in_a_drain_cuts_no_stream(busy: Namespace, operator: Release) -> None:
     streams = start_streams(busy)
     busy.kubectl("scale", f"fpool/{POOL}", "--replicas=2")

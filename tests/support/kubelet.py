@@ -1,12 +1,15 @@
 """A kubelet's part for tests: the engine pods of a pool as real processes, each on an address of its own.
 
-It is as rough as a kubelet can be: when a pod is gone its process is killed, without notice and without grace.
+Pods are on no node, so the API server lets them go at once when they are deleted, and their processes are killed then:
+without notice and without grace. With `on_node`, pods are bound to a node and get what a node gives: the preStop sleep,
+SIGTERM, and SIGKILL when the grace period is over.
 """
 
 import json
 import subprocess
 import sys
 import threading
+import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +33,8 @@ class Running:
     process: subprocess.Popen[bytes]
     address: str
     ready: bool = False
+    deleted_at: float | None = None
+    signalled: bool = False
 
     def healthy(self) -> bool:
         try:
@@ -42,17 +47,21 @@ class Running:
 class Kubelet:
     """Runs the pool's engine pods."""
 
-    def __init__(self, pool: Pool, folder: Path) -> None:
-        self._pool, self._folder = pool, folder
+    def __init__(self, pool: Pool, folder: Path, on_node: bool) -> None:
+        self._pool, self._folder, self._on_node = pool, folder, on_node
         self._running: dict[str, Running] = {}
 
     def step(self) -> None:
-        """Start what is new, report what is ready, kill what is gone."""
-        pods = {pod["metadata"]["uid"]: pod for pod in self._pool.pods()}
+        """Start what is new, report what is ready, end what is deleted, kill what is gone."""
+        listed = self._pool.get("pods", "-l", "fairlead.dev/component=engine")["items"]
+        pods = {pod["metadata"]["uid"]: pod for pod in listed}
         for uid in set(self._running) - set(pods):
             self._end(self._running.pop(uid))
         for uid, pod in pods.items():
             running = self._running.get(uid)
+            if "deletionTimestamp" in pod["metadata"]:
+                self._terminate(pod, running)
+                continue
             if running is None:
                 self._running[uid] = running = self._start(pod)
                 self._report(pod, running)
@@ -66,10 +75,35 @@ class Kubelet:
 
     def _start(self, pod: dict[str, Any]) -> Running:
         container, address = pod["spec"]["containers"][0], next(_ADDRESSES)
+        if self._on_node:
+            self._bind(pod)
         program = str(Path(sys.executable).with_name(container["command"][0]))
         arguments = [address if argument == "0.0.0.0" else argument for argument in container["args"]]
         log = self._folder / f"{pod['metadata']['name']}-{pod['metadata']['uid'][:8]}.log"
         return Running(spawn([program, *arguments], log), address)
+
+    def _bind(self, pod: dict[str, Any]) -> None:
+        about = {"name": pod["metadata"]["name"], "namespace": self._pool.namespace}
+        target = {"apiVersion": "v1", "kind": "Node", "name": "node"}
+        binding = {"apiVersion": "v1", "kind": "Binding", "metadata": about, "target": target}
+        path = f"/api/v1/namespaces/{self._pool.namespace}/pods/{about['name']}/binding"
+        self._pool.kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(binding))
+
+    def _terminate(self, pod: dict[str, Any], running: Running | None) -> None:
+        """Take one step of the end of a deleted pod."""
+        if running is not None and running.process.poll() is None:
+            sleep = pod["spec"]["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
+            running.deleted_at = running.deleted_at or time.monotonic()
+            passed = time.monotonic() - running.deleted_at
+            if passed >= pod["metadata"]["deletionGracePeriodSeconds"]:
+                running.process.kill()
+            elif passed >= sleep and not running.signalled:
+                running.process.terminate()
+                running.signalled = True
+            return
+        name = pod["metadata"]["name"]
+        force = ("-n", self._pool.namespace, "delete", "pod", name, "--grace-period=0", "--force", "--wait=false")
+        self._pool.cluster.kubectl(*force, check=False)
 
     def _report(self, pod: dict[str, Any], running: Running) -> None:
         conditions = [{"type": "Ready", "status": str(running.ready)}]
@@ -85,9 +119,9 @@ class Kubelet:
 
 
 @contextmanager
-def kubelet(pool: Pool, folder: Path) -> Iterator[None]:
+def kubelet(pool: Pool, folder: Path, *, on_node: bool = False) -> Iterator[None]:
     """Run the pool's engine pods while the context is open."""
-    made, stopped = Kubelet(pool, folder), threading.Event()
+    made, stopped = Kubelet(pool, folder, on_node), threading.Event()
 
     def work() -> None:
         while not stopped.wait(0.2):

@@ -135,9 +135,16 @@ class Api:
         )
         return live
 
-    async def delete(self, resource: Resource, namespace: str, name: str, uid: str) -> None:
-        """Delete this very object; one that is gone already, or whose name another has, is no error."""
-        body = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}}
+    async def delete(
+        self, resource: Resource, namespace: str, name: str, *, uid: str, grace_seconds: int | None = None
+    ) -> None:
+        """Delete this very object; one that is gone already, or whose name another has, is no error.
+
+        `grace_seconds` takes the place of the grace period that the object itself has.
+        """
+        body: dict[str, Any] = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}}
+        if grace_seconds is not None:
+            body["gracePeriodSeconds"] = grace_seconds
         try:
             await self._ask("delete", resource.path(namespace, name), body=body)
         except (NotFoundError, ConflictError):

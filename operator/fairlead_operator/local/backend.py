@@ -29,6 +29,9 @@ PROBE_SECONDS = 2.0
 STOP_SECONDS = 5.0
 """What running requests get when the pool is stopped by hand."""
 
+SHUTDOWN_SECONDS = 30
+"""What requests that run in an engine get to finish after its SIGTERM: they have had their `drain.timeout` by then."""
+
 IMAGES = Images(engine="local", router="local")
 """Processes have no images; the revision wants some."""
 
@@ -188,7 +191,7 @@ class LocalPool:
 
     async def _start_engine(self, name: str, current: str) -> Child:
         port = free_port()
-        command = engine_command(self.pool.spec, host=HOST, port=port)
+        command = engine_command(self.pool.spec, host=HOST, port=port, shutdown_seconds=SHUTDOWN_SECONDS)
         child = await Child.start(name, command, log=self.folder / f"{name}.log", port=port, revision=current)
         self.news.append(f"started {name} on port {port}")
         return child

@@ -39,7 +39,7 @@ def up(manifest: Path, port: int, admin_port: int, log_dir: Path | None) -> None
     """  # noqa: D301 - click wants the control character
     try:
         pool = read_pool(manifest)
-        program(engine_command(pool.spec, host="", port=0)[0])
+        program(engine_command(pool.spec, host="", port=0, shutdown_seconds=0)[0])
     except (InvalidPoolError, ProgramMissingError) as error:
         _refuse(str(error))
     for number, flag in ((port, "--port"), (admin_port, "--admin-port")):

@@ -11,19 +11,19 @@ from fairlead_engine.contract import (
 )
 from fairlead_operator.api.pool import InferencePoolSpec, ModelSpec
 
-ENGINE_SHUTDOWN_SECONDS = 30
-"""What requests that run in an engine get to finish after its SIGTERM."""
 
+def engine_command(spec: InferencePoolSpec, *, host: str, port: int, shutdown_seconds: int) -> list[str]:
+    """Give the command line that starts one engine of a pool, listening at `host`:`port`.
 
-def engine_command(spec: InferencePoolSpec, host: str, port: int) -> list[str]:
-    """Give the command line that starts one engine of a pool, listening at `host`:`port`."""
+    After SIGTERM it ends when what runs there has ended, at the latest after `shutdown_seconds`.
+    """
     model = (
         ["vllm", "serve", _weights(spec.model)]
         if spec.engine.type == "vllm"
         else ["fairlead-engine", MODEL_FLAG, spec.model.name]
     )
     served = [SERVED_MODEL_NAME_FLAG, *spec.model.served_names]
-    where = [HOST_FLAG, host, PORT_FLAG, str(port), SHUTDOWN_TIMEOUT_FLAG, str(ENGINE_SHUTDOWN_SECONDS)]
+    where = [HOST_FLAG, host, PORT_FLAG, str(port), SHUTDOWN_TIMEOUT_FLAG, str(shutdown_seconds)]
     return [*model, *served, *where, *spec.engine.args]
 
 

@@ -1,14 +1,20 @@
-"""The pod of one engine, and the revision that names what it is made from."""
+"""The pod of one engine, and the revision that names what it is made from.
+
+A pod that somebody other than the operator deletes or evicts was not drained before. So it gets, from its deletion on, what a
+drain would have given it: routers see the deletion and send it nothing more, the engine ends what runs there, and the
+kubelet waits for all of that. It ends as soon as nothing runs there any more.
+"""
 
 import hashlib
 import json
+import math
 from typing import Any
 
 from fairlead_engine.contract import HEALTH_PATH
 from fairlead_operator.api.pool import EngineSpec, Pool
-from fairlead_operator.plan.commands import ENGINE_SHUTDOWN_SECONDS, engine_command
+from fairlead_operator.plan.commands import engine_command
 from fairlead_operator.plan.metadata import metadata, restricted_container, restricted_pod
-from fairlead_operator.types import Images
+from fairlead_operator.types import Images, Manifest
 from fairlead_router.contract import ENGINE_PORT, Component, Label
 
 VLLM_IMAGE = "vllm/vllm-openai:v0.32.0"
@@ -18,6 +24,12 @@ CONTAINER = "engine"
 
 ROUTERS_NOTICE_SECONDS = 3
 """Between a pod's deletion and its engine's SIGTERM, so that every router has seen the deletion and sends no more."""
+
+LAST_SECONDS = 10
+"""What an engine gets to abort what still runs and to end, after its shutdown timeout and before SIGKILL."""
+
+OVERDUE_GRACE_SECONDS = ROUTERS_NOTICE_SECONDS + 30 + LAST_SECONDS
+"""Grace of an engine that has had its `drain.timeout` already."""
 
 START_SECONDS = 1800
 """Longest start of an engine: weights may have to be downloaded."""
@@ -32,24 +44,34 @@ def engine_image(engine: EngineSpec, images: Images) -> str:
 
 def engine_pod(pool: Pool, name: str, images: Images) -> dict[str, Any]:
     """Give the manifest of the pod called `name`."""
-    spec = _pod_spec(pool, images)
+    return _manifest(pool, name, images, math.ceil(pool.spec.drain.timeout_seconds))
+
+
+def mended_pod(pool: Pool, live: Manifest, images: Images) -> dict[str, Any]:
+    """Give the manifest that a pod of the current revision is held to: a pod's time to end cannot be changed."""
+    shutdown_seconds = live["spec"]["terminationGracePeriodSeconds"] - ROUTERS_NOTICE_SECONDS - LAST_SECONDS
+    return _manifest(pool, live["metadata"]["name"], images, shutdown_seconds)
+
+
+def _manifest(pool: Pool, name: str, images: Images, shutdown_seconds: int) -> dict[str, Any]:
     about = metadata(pool, name, Component.ENGINE)
-    about["labels"][Label.REVISION.value] = _hash(spec)
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": about, "spec": spec}
+    about["labels"][Label.REVISION.value] = revision(pool, images)
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": about, "spec": _pod_spec(pool, images, shutdown_seconds)}
 
 
 def revision(pool: Pool, images: Images) -> str:
-    """Name what the pool's engine pods are made from: pods of one revision are interchangeable."""
-    return _hash(_pod_spec(pool, images))
+    """Name what the pool's engine pods are made from: pods of one revision are interchangeable.
 
-
-def _hash(spec: dict[str, Any]) -> str:
+    Engines that differ in the time they have to end serve alike: another `drain.timeout` is no reason to replace them.
+    """
+    spec = _pod_spec(pool, images, shutdown_seconds=0)
     return hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:10]
 
 
-def _pod_spec(pool: Pool, images: Images) -> dict[str, Any]:
+def _pod_spec(pool: Pool, images: Images, shutdown_seconds: int) -> dict[str, Any]:
     engine = pool.spec.engine
-    command, *arguments = engine_command(pool.spec, host="0.0.0.0", port=ENGINE_PORT)  # noqa: S104 - a pod's own address
+    anywhere = "0.0.0.0"  # noqa: S104 - a pod's own address
+    command, *arguments = engine_command(pool.spec, host=anywhere, port=ENGINE_PORT, shutdown_seconds=shutdown_seconds)
     container: dict[str, Any] = {
         "name": CONTAINER,
         "image": engine_image(engine, images),
@@ -75,7 +97,7 @@ def _pod_spec(pool: Pool, images: Images) -> dict[str, Any]:
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "securityContext": restricted_pod(),
-        "terminationGracePeriodSeconds": ROUTERS_NOTICE_SECONDS + ENGINE_SHUTDOWN_SECONDS + 10,
+        "terminationGracePeriodSeconds": ROUTERS_NOTICE_SECONDS + shutdown_seconds + LAST_SECONDS,
         "containers": [container],
         "volumes": volumes,
         "topologySpreadConstraints": [

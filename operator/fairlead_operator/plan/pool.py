@@ -8,7 +8,7 @@ from typing import Any
 from fairlead_operator.api.pool import Pool
 from fairlead_operator.plan.drain import drained, drains, in_flight, look_again_seconds, misdated
 from fairlead_operator.plan.drift import adopted, differs, meddled
-from fairlead_operator.plan.engine_pod import engine_image, engine_pod, revision
+from fairlead_operator.plan.engine_pod import engine_image, engine_pod, mended_pod, revision
 from fairlead_operator.plan.engines import plan_engines
 from fairlead_operator.plan.observed import Observed, engine_of
 from fairlead_operator.plan.router_children import router_children
@@ -107,7 +107,7 @@ def _drifted_pods(
         Apply(manifest, new=False)
         for pod, engine in zip(pods, engines, strict=True)
         if engine.revision == current and not engine.terminating and not engine.ended and not engine.draining
-        if differs(manifest := engine_pod(pool, engine.name, images), pod)
+        if differs(manifest := mended_pod(pool, pod, images), pod)
     ]
 
 

@@ -28,7 +28,7 @@ def test_the_command_line_of_a_mock_engine() -> None:
     assert made["command"] == ["fairlead-engine"]
     assert made["args"] == [
         *("--model", "m", "--served-model-name", "m", "a"),
-        *("--host", "0.0.0.0", "--port", "8000", "--shutdown-timeout", "30", "--profile", "fast"),
+        *("--host", "0.0.0.0", "--port", "8000", "--shutdown-timeout", "300", "--profile", "fast"),
     ]
 
 
@@ -62,12 +62,15 @@ def test_the_engine_gets_no_credentials_for_the_api_server() -> None:
     assert engine_pod(a_pool(), "chat-engine-0", IMAGES)["spec"]["automountServiceAccountToken"] is False
 
 
-def test_the_grace_period_is_longer_than_what_happens_in_it() -> None:
-    pod = engine_pod(a_pool(), "chat-engine-0", IMAGES)["spec"]
+@pytest.mark.parametrize(("timeout", "seconds"), [("5m", 300), ("90s", 90), ("1500ms", 2), ("2h", 7200)])
+def test_a_pod_that_is_deleted_has_the_time_of_a_drain_and_longer_than_what_happens_in_it(
+    timeout: str, seconds: int
+) -> None:
+    pod = engine_pod(a_pool(drain={"timeout": timeout}), "chat-engine-0", IMAGES)["spec"]
     [made] = pod["containers"]
     notice = made["lifecycle"]["preStop"]["sleep"]["seconds"]
-    shutdown = int(made["args"][made["args"].index("--shutdown-timeout") + 1])
-    assert pod["terminationGracePeriodSeconds"] > notice + shutdown
+    assert int(made["args"][made["args"].index("--shutdown-timeout") + 1]) == seconds
+    assert pod["terminationGracePeriodSeconds"] > notice + seconds
 
 
 REVISION = revision(a_pool(), IMAGES)
@@ -87,7 +90,13 @@ def test_what_an_engine_is_made_from_makes_another_revision(spec: dict[str, Any]
 
 
 @pytest.mark.parametrize(
-    "spec", [{"replicas": 5}, {"router": {"replicas": 2}}, {"classes": [{"name": "a", "ttft": "1s"}]}]
+    "spec",
+    [
+        {"replicas": 5},
+        {"router": {"replicas": 2}},
+        {"classes": [{"name": "a", "ttft": "1s"}]},
+        {"drain": {"timeout": "1h"}},
+    ],
 )
 def test_what_an_engine_is_not_made_from_keeps_the_revision(spec: dict[str, Any]) -> None:
     assert revision(a_pool(**spec), IMAGES) == REVISION

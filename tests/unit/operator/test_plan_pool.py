@@ -84,6 +84,11 @@ def test_an_edited_pod_of_the_current_revision_is_mended() -> None:
     assert step.key == ChildKey("Pod", "chat-engine-0")
 
 
+def test_a_pod_made_with_another_drain_timeout_is_left_as_it_is() -> None:
+    """Kubernetes does not let a pod's grace period or arguments change."""
+    assert [step.key.kind for step in plan(SETTLED, drain={"timeout": "1h"}).apply] == []
+
+
 def test_a_pod_of_an_older_revision_is_not_mended_but_replaced() -> None:
     made = plan(SETTLED, engine={"type": "mock", "args": ["--profile", "fast"]})
     assert [step.key.name for step in made.apply] == ["chat-engine-1"]
