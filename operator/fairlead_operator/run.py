@@ -20,6 +20,7 @@ from fairlead_operator.kube.connect import connect
 from fairlead_operator.kube.events import Events
 from fairlead_operator.kube.lease import Lease
 from fairlead_operator.metrics import Metrics
+from fairlead_operator.nodes import follow_cordons, see_cordons
 from fairlead_operator.reconcile import Reconciler
 from fairlead_operator.resync import resync_for_ever
 from fairlead_operator.routers import Routers
@@ -77,11 +78,14 @@ async def run(settings: Settings) -> None:
 async def _lead(settings: Settings, api: Api, routers: Routers, metrics: Metrics, health: Health) -> None:
     """Act on pools until kopf is told to stop."""
     random = Random()  # noqa: S311 - jitter, not secrets
+    sees_nodes = not settings.namespaces  # with a Role in some namespaces it may not: nodes are in none
     store, queue = Store(), WorkQueue(random)
     reconciler = Reconciler(store, api, routers, Events(api, settings.identity), metrics, settings.images)
     metrics.queue_depth.set_function(lambda: len(queue))
     metrics.pools.set_function(lambda: len(store))
     metrics.leader.set(1)
+    if sees_nodes:  # before the first plan: a replacement that is on its way must not look like one too many
+        await see_cordons(api, store, queue)
     async with asyncio.TaskGroup() as tasks:
         helpers = [
             tasks.create_task(_turn(health)),
@@ -96,6 +100,7 @@ async def _lead(settings: Settings, api: Api, routers: Routers, metrics: Metrics
                     random=random,
                 )
             ),
+            *([tasks.create_task(follow_cordons(api, store, queue))] if sees_nodes else []),
             *(tasks.create_task(queue.work(reconciler.reconcile)) for _ in range(settings.workers)),
         ]
         try:

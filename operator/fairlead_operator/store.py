@@ -5,7 +5,7 @@ API server really holds.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 
 from fairlead_operator.api.pool import KIND, Pool
 from fairlead_operator.plan.observed import Observed, owner_name
@@ -17,6 +17,7 @@ class Store:
     """Pools by key, and children by the pool that owns them."""
 
     def __init__(self) -> None:
+        self._cordoned: Set[str] | None = None
         self._pools: dict[Key, Manifest] = {}
         self._children: dict[Key, dict[ChildKey, Manifest]] = {}
 
@@ -38,7 +39,18 @@ class Store:
         return Observed(
             pods=tuple(manifest for key, manifest in sorted(mine.items()) if _is_engine(key, pool.name)),
             children={key: manifest for key, manifest in mine.items() if key.kind != "Pod"},
+            cordoned=self._cordoned,
         )
+
+    def cordon(self, nodes: Set[str] | None) -> list[Key]:
+        """Take in which nodes are cordoned, None where that cannot be seen; give the pools with pods where that is news."""
+        changed = (nodes or frozenset()) ^ (self._cordoned or frozenset())
+        self._cordoned = nodes
+        return [
+            key
+            for key, children in self._children.items()
+            if any(manifest.get("spec", {}).get("nodeName") in changed for manifest in children.values())
+        ]
 
     def put(self, manifest: Manifest) -> Key | None:
         """Take in an object, unless a newer state of it is known; give the key of the pool that it concerns."""

@@ -39,6 +39,8 @@ class Engine:
     ready: bool = False
     addressed: bool = True
     """It has an address, so that routers may have sent it requests."""
+    cordoned: bool = False
+    """Its node takes no new pods: somebody is about to empty it."""
     draining_since_seconds: float | None = None
     """Time of its mark as draining, `inf` where the mark is no time; None while it has none."""
     terminating: bool = False

@@ -15,10 +15,11 @@ from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from control_plane import ROOT, Cluster, Operator, eventually, free_port, spawn, stop
-from kubelet import kubelet
+from kubelet import bind, kubelet
 from pool_on_api import Pool
 
 MARK = "fairlead.dev/draining"
@@ -282,24 +283,48 @@ def test_scaling_down_cuts_no_stream(pool: Pool, load: Load) -> None:
     eventually(lambda: len(pool.names()) == 1, "one engine")
 
 
-EVICTION = {"apiVersion": "policy/v1", "kind": "Eviction"}
-
-
 @pytest.mark.parametrize("load", ["on_node"], indirect=True)
-@pytest.mark.parametrize("how", ["deleted", "evicted"])
-def test_an_engine_that_somebody_else_takes_away_ends_its_streams_first(pool: Pool, load: Load, how: str) -> None:
+def test_an_engine_that_somebody_else_deletes_ends_its_streams_first(pool: Pool, load: Load) -> None:
     streams = load.start(10)
     eventually(lambda: [n for _, n in load.endpoints().values()] == [5, 5], "every stream runs")
-    if how == "deleted":
-        pool.kubectl("delete", "pod", "chat-engine-0", "--wait=false")
-    else:
-        eviction = {**EVICTION, "metadata": {"name": "chat-engine-0", "namespace": pool.namespace}}
-        path = f"/api/v1/namespaces/{pool.namespace}/pods/chat-engine-0/eviction"
-        pool.kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(eviction))
+    pool.kubectl("delete", "pod", "chat-engine-0", "--wait=false")
     eventually(lambda: load.endpoints()["chat-engine-0"] == ("draining", 5), "its streams run on")
     records = ended(streams)
     assert len(whole(records)) == 10, records
     eventually(lambda: "chat-engine-2" in pool.names() and len(pool.names()) == 2, "another in its place")
+
+
+@pytest.fixture
+def node(cluster: Cluster) -> Iterator[str]:
+    """A node on which no kubelet runs."""
+    name = f"node-{uuid4().hex[:8]}"
+    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}}
+    cluster.kubectl("apply", "-f", "-", stdin=json.dumps(node))
+    yield name
+    cluster.kubectl("delete", "node", name)
+
+
+@pytest.mark.usefixtures("operator")
+def test_an_eviction_is_refused_and_an_engine_on_a_cordoned_node_is_replaced_before_it_goes(
+    pool: Pool, router: StandIn, node: str, cluster: Cluster
+) -> None:
+    bind(pool, "chat-engine-0", node)
+    cluster.kubectl("cordon", node)
+    about = {"name": "chat-engine-0", "namespace": pool.namespace}
+    eviction = json.dumps({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": about})
+    path = f"/api/v1/namespaces/{pool.namespace}/pods/chat-engine-0/eviction"
+    evict = ("-n", pool.namespace, "create", "--raw", path, "-f", "-")
+    assert "disruption budget" in cluster.kubectl(*evict, stdin=eviction, check=False).stderr
+    eventually(lambda: len(pool.names()) == 4, "another engine first")
+    assert draining(pool) == [], "none goes before the other serves"
+    router.in_flight = {"chat-engine-0": 1}
+    pool.make_ready("chat-engine-3")
+    eventually(lambda: draining(pool) == ["chat-engine-0"], "the engine on that node drains")
+    router.in_flight = {}
+    eventually(lambda: pool.names() == ["chat-engine-1", "chat-engine-2", "chat-engine-3"], "it is deleted")
+    pool.kubectl("delete", "pod", "chat-engine-0", "--grace-period=0", "--force")  # as its kubelet would
+    described = pool.kubectl("describe", "fpool", "chat")
+    assert "draining chat-engine-0: its node is cordoned" in described
 
 
 def test_a_rollout_cuts_no_stream(pool: Pool, load: Load) -> None:

@@ -205,9 +205,9 @@ def test_every_child_is_owned_by_its_pool_and_labelled(pool: Pool) -> None:
     pool.apply()
     pool.settle()
     uid = pool.get("fpool", "chat")["metadata"]["uid"]
-    kinds = "pods,services,configmaps,serviceaccounts,deployments,roles,rolebindings"
+    kinds = "pods,services,configmaps,serviceaccounts,deployments,roles,rolebindings,poddisruptionbudgets"
     children = pool.get(kinds, "-l", OWNED)["items"]
-    assert len(children) == 8
+    assert len(children) == 9
     assert all(child["metadata"]["ownerReferences"][0]["uid"] == uid for child in children)
 
 

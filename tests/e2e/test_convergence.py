@@ -9,7 +9,7 @@ from release import Release
 from scene import POOL, QUICKSTART, Namespace, fresh_namespace
 
 ROUTER = f"{POOL}-router"
-CHILD_KINDS = "pods,replicasets,deployments,services,endpointslices,configmaps,serviceaccounts,roles,rolebindings"
+CHILD_KINDS = "pods,replicasets,deployments,services,endpointslices,configmaps,serviceaccounts,roles,rolebindings,poddisruptionbudgets"
 NAMESPACE_OWN = {"configmap/kube-root-ca.crt", "serviceaccount/default"}
 """What every namespace holds."""
 

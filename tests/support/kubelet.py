@@ -26,6 +26,15 @@ _ADDRESSES = (f"127.{randint(1, 254)}.{number // 250}.{1 + number % 250}" for nu
 """Every address in 127/8 is this machine's, so each engine can have port 8000."""
 
 
+def bind(pool: Pool, pod: str, node: str) -> None:
+    """Do what the scheduler does."""
+    about = {"name": pod, "namespace": pool.namespace}
+    target = {"apiVersion": "v1", "kind": "Node", "name": node}
+    binding = {"apiVersion": "v1", "kind": "Binding", "metadata": about, "target": target}
+    path = f"/api/v1/namespaces/{pool.namespace}/pods/{pod}/binding"
+    pool.kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(binding))
+
+
 @dataclass
 class Running:
     """A pod that runs."""
@@ -76,18 +85,11 @@ class Kubelet:
     def _start(self, pod: dict[str, Any]) -> Running:
         container, address = pod["spec"]["containers"][0], next(_ADDRESSES)
         if self._on_node:
-            self._bind(pod)
+            bind(self._pool, pod["metadata"]["name"], "node")
         program = str(Path(sys.executable).with_name(container["command"][0]))
         arguments = [address if argument == "0.0.0.0" else argument for argument in container["args"]]
         log = self._folder / f"{pod['metadata']['name']}-{pod['metadata']['uid'][:8]}.log"
         return Running(spawn([program, *arguments], log), address)
-
-    def _bind(self, pod: dict[str, Any]) -> None:
-        about = {"name": pod["metadata"]["name"], "namespace": self._pool.namespace}
-        target = {"apiVersion": "v1", "kind": "Node", "name": "node"}
-        binding = {"apiVersion": "v1", "kind": "Binding", "metadata": about, "target": target}
-        path = f"/api/v1/namespaces/{self._pool.namespace}/pods/{about['name']}/binding"
-        self._pool.kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(binding))
 
     def _terminate(self, pod: dict[str, Any], running: Running | None) -> None:
         """Take one step of the end of a deleted pod."""

@@ -32,7 +32,7 @@ class ConditionReason(StrEnum):
     STARTING_ENGINES = "StartingEngines"
     """Progressing=True: engines are being created or are not ready yet."""
     REPLACING_ENGINES = "ReplacingEngines"
-    """Progressing=True: engines of an older revision are being replaced."""
+    """Progressing=True: engines of an older revision, or on cordoned nodes, are being replaced."""
     STOPPING_ENGINES = "StoppingEngines"
     """Progressing=True: engines are being removed."""
     ROLLING_OUT_ROUTER = "RollingOutRouter"

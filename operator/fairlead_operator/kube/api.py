@@ -47,6 +47,7 @@ class Resource:
 
 POOLS = Resource(KIND, API_VERSION, PLURAL)
 PODS = Resource("Pod", "v1", "pods")
+NODES = Resource("Node", "v1", "nodes")
 CHILDREN = (
     PODS,
     Resource("Service", "v1", "services"),
@@ -55,6 +56,7 @@ CHILDREN = (
     Resource("Deployment", "apps/v1", "deployments"),
     Resource("Role", "rbac.authorization.k8s.io/v1", "roles"),
     Resource("RoleBinding", "rbac.authorization.k8s.io/v1", "rolebindings"),
+    Resource("PodDisruptionBudget", "policy/v1", "poddisruptionbudgets"),
 )
 EVENTS = Resource("Event", "events.k8s.io/v1", "events")
 BY_KIND = {resource.kind: resource for resource in (POOLS, *CHILDREN, EVENTS)}
@@ -66,8 +68,10 @@ class Api:
     def __init__(self, client: ApiClient) -> None:
         self._dynamic = DynamicClient(client)
 
-    async def list_all(self, resource: Resource, namespace: str | None, labels: str | None = None) -> list[Manifest]:
-        """Read all objects of a kind, in one namespace or in all."""
+    async def list_all(
+        self, resource: Resource, namespace: str | None, labels: str | None = None, fields: str | None = None
+    ) -> list[Manifest]:
+        """Read all objects of a kind, in one namespace or in all; `labels` and `fields` select among them."""
         items: list[Manifest] = []
         token: str | None = None
         while True:
@@ -75,6 +79,7 @@ class Api:
                 "get",
                 resource.path(namespace),
                 label_selector=labels,
+                field_selector=fields,
                 limit=PAGE,
                 **({"_continue": token} if token else {}),
             )

@@ -4,8 +4,8 @@ An engine belongs to a slot: its name is the pool's name and the lowest free num
 observed make creation idempotent: an operator that died after creating an engine, or that plans from a view a moment
 too old, asks for the same name again and creates nothing twice.
 
-A change of the spec gives engines another revision. Engines of an older revision are replaced one at a time: one more
-than declared may exist, and none that serves is drained before another serves in its place.
+A change of the spec gives engines another revision. Engines of an older revision, and those whose node is cordoned, are
+replaced one at a time: one more than declared may exist, and none that serves is drained before another serves in its place.
 
 An engine that is to go is drained (`drain.py`) whatever the reason, and one that drains does not come back: it counts as
 gone for the declared number, so that another takes its place, and as there for the surge, because it still has its GPU.
@@ -29,8 +29,8 @@ def plan_engines(
     """
     live = [engine for engine in engines if not engine.terminating and not engine.ended and not engine.draining]
     ended = [engine for engine in engines if engine.ended and not engine.terminating]
-    current = [engine for engine in live if engine.revision == revision]
-    outdated = [engine for engine in live if engine.revision != revision]
+    current = [engine for engine in live if stays(engine, revision)]
+    outdated = [engine for engine in live if not stays(engine, revision)]
 
     room = replicas - len(live)
     if outdated:
@@ -41,22 +41,35 @@ def plan_engines(
     return EnginePlan(
         create=tuple(next(names) for _ in range(missing)),
         drain=(
-            *_outdated_to_drain(replicas, current, outdated, in_flight),
+            *_outdated_to_drain(replicas, revision, current, outdated, in_flight),
             *_surplus(replicas, current, in_flight),
         ),
         remove=tuple(Removal(engine, "it ended") for engine in ended),
     )
 
 
+def stays(engine: Engine, revision: str) -> bool:
+    """Tell whether an engine need not be replaced."""
+    return engine.revision == revision and not engine.cordoned
+
+
 def _outdated_to_drain(
-    replicas: int, current: Sequence[Engine], outdated: Sequence[Engine], in_flight: Mapping[str, int]
+    replicas: int,
+    revision: str,
+    current: Sequence[Engine],
+    outdated: Sequence[Engine],
+    in_flight: Mapping[str, int],
 ) -> list[Removal]:
-    """Give the older engines that nobody needs any more, those that do not serve first."""
+    """Give the engines to be replaced that nobody needs any more, those that do not serve first."""
     serving = sum(engine.ready for engine in (*current, *outdated))
     spare = max(0, serving - replicas)
     idle = [engine for engine in outdated if not engine.ready]
     replaced = victims([engine for engine in outdated if engine.ready], in_flight)[:spare]
-    return [Removal(engine, "its revision is outdated") for engine in (*idle, *replaced)]
+    return [Removal(engine, _why(engine, revision)) for engine in (*idle, *replaced)]
+
+
+def _why(engine: Engine, revision: str) -> str:
+    return "its revision is outdated" if engine.revision != revision else "its node is cordoned"
 
 
 def _surplus(replicas: int, current: Sequence[Engine], in_flight: Mapping[str, int]) -> list[Removal]:

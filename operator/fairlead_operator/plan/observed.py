@@ -1,7 +1,7 @@
 """What the objects in the cluster say of a pool: pure readings of manifests."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -40,6 +40,8 @@ class Observed:
     """What the API server said when it refused a write of the last attempt."""
     routers: Sequence[RouterReport] = NOT_ASKED
     """What every router that lives says of the engines."""
+    cordoned: Set[str] | None = None
+    """Nodes that are cordoned; None where the operator may not look at nodes."""
 
 
 def owner_uid(manifest: Manifest) -> str | None:
@@ -59,8 +61,8 @@ def _of_controlling_pool(manifest: Manifest, name: str) -> str | None:
     return None
 
 
-def engine_of(pod: Manifest) -> Engine:
-    """Read an engine pod."""
+def engine_of(pod: Manifest, cordoned: Set[str] | None = None) -> Engine:
+    """Read an engine pod; `cordoned` are the nodes that are."""
     metadata, status = pod["metadata"], pod.get("status", {})
     return Engine(
         name=metadata["name"],
@@ -69,6 +71,7 @@ def engine_of(pod: Manifest) -> Engine:
         created_seconds=datetime.fromisoformat(metadata["creationTimestamp"]).timestamp(),
         ready=_condition(status, "Ready") == "True",
         addressed=bool(status.get("podIP")),
+        cordoned=pod["spec"].get("nodeName") in (cordoned or ()),
         draining_since_seconds=_marked_at(metadata.get("annotations", {}).get(Annotation.DRAINING)),
         terminating="deletionTimestamp" in metadata,
         ended=status.get("phase") in {"Failed", "Succeeded"},

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from fairlead_operator.api.pool import Pool
+from fairlead_operator.plan.disruption import disruption_budget
 from fairlead_operator.plan.drain import drained, drains, in_flight, look_again_seconds, misdated
 from fairlead_operator.plan.drift import adopted, differs, meddled
 from fairlead_operator.plan.engine_pod import engine_image, engine_pod, mended_pod, revision
@@ -62,7 +63,7 @@ class Plan:
 
 def plan_pool(pool: Pool, observed: Observed, previous: Mapping[str, Any], images: Images, now: datetime) -> Plan:
     """Plan the next step of a pool whose status is `previous`."""
-    engines = [engine_of(pod) for pod in observed.pods]
+    engines = [engine_of(pod, observed.cordoned) for pod in observed.pods]
     current = revision(pool, images)
     going_on = drains(engines, observed.routers, pool.spec.drain.timeout_seconds, now.timestamp())
     engine_plan = plan_engines(pool.name, pool.spec.replicas, current, engines, in_flight(observed.routers))
@@ -85,7 +86,8 @@ def plan_pool(pool: Pool, observed: Observed, previous: Mapping[str, Any], image
 
 def _children(pool: Pool, observed: Observed, images: Images) -> list[Apply]:
     steps = []
-    for manifest in router_children(pool, images):
+    budget = disruption_budget(pool, sees_cordons=observed.cordoned is not None)
+    for manifest in (*router_children(pool, images), budget):
         key = ChildKey(manifest["kind"], manifest["metadata"]["name"])
         live = observed.children.get(key)
         if live is None:

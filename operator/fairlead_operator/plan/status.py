@@ -9,6 +9,7 @@ from fairlead_operator.api.conditions import ConditionReason as Reason
 from fairlead_operator.api.conditions import ConditionType, Phase
 from fairlead_operator.api.pool import Pool
 from fairlead_operator.plan.drain import Drain
+from fairlead_operator.plan.engines import stays
 from fairlead_operator.plan.metadata import router_name, selector
 from fairlead_operator.plan.observed import Observed, router_available, router_settled, router_trouble
 from fairlead_operator.plan.router_files import needs
@@ -102,12 +103,12 @@ def _needs(pool: Pool) -> str:
 def _progressing(
     pool: Pool, observed: Observed, engines: Sequence[Engine], live: Sequence[Engine], revision: str
 ) -> Condition:
-    current = [engine for engine in live if engine.revision == revision]
+    current = [engine for engine in live if stays(engine, revision)]
     ready, wanted = sum(engine.ready for engine in current), pool.spec.replicas
     leaving = len(engines) - len(live)
     counts = f"{ready} of {wanted} engines of revision {revision} are ready"
     if len(current) < len(live):
-        reason, message = Reason.REPLACING_ENGINES, f"{counts}; {len(live) - len(current)} older ones remain"
+        reason, message = Reason.REPLACING_ENGINES, f"{counts}; {_to_replace(live, revision)}"
     elif ready < wanted:
         reason, message = Reason.STARTING_ENGINES, counts
     elif leaving or len(live) > wanted:
@@ -118,6 +119,13 @@ def _progressing(
     else:
         return Condition(ConditionType.PROGRESSING, False, Reason.AS_DECLARED, counts)
     return Condition(ConditionType.PROGRESSING, True, reason, message)
+
+
+def _to_replace(live: Sequence[Engine], revision: str) -> str:
+    older = sum(engine.revision != revision for engine in live)
+    cordoned = sum(engine.revision == revision and engine.cordoned for engine in live)
+    parts = (f"{older} of older revisions" if older else "", f"{cordoned} on cordoned nodes" if cordoned else "")
+    return f"{' and '.join(part for part in parts if part)} to be replaced"
 
 
 def _degraded(pool: Pool, observed: Observed, live: Sequence[Engine]) -> Condition:

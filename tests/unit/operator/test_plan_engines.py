@@ -91,6 +91,18 @@ def test_a_rollout_goes_on_when_the_old_engine_has_drained_for_it_keeps_its_gpu_
     assert plan(2, *rest) == EnginePlan(create=("chat-engine-0",))
 
 
+def test_an_engine_whose_node_is_cordoned_is_replaced_before_it_goes() -> None:
+    moving, other = replace(engine(0, age=1), cordoned=True), engine(1, age=9)
+    assert plan(2, moving, other) == EnginePlan(create=("chat-engine-2",))
+    assert plan(2, moving, other, engine(2, ready=False)) == EnginePlan()
+    [removal] = plan(2, moving, other, engine(2)).drain
+    assert (removal.engine, removal.why) == (moving, "its node is cordoned")
+
+
+def test_a_node_that_is_uncordoned_in_time_keeps_its_engine() -> None:
+    assert drained(plan(2, engine(0, age=9), engine(1, age=9), engine(2, age=1))) == ["chat-engine-2"]
+
+
 def test_old_engines_that_never_served_make_room_at_once() -> None:
     planned = plan(2, engine(0, "old", ready=False), engine(1, "old", ready=False))
     assert drained(planned) == ["chat-engine-0", "chat-engine-1"]
@@ -102,15 +114,17 @@ def test_scaling_to_zero_drains_every_engine() -> None:
 
 engines = st.lists(
     st.builds(
-        lambda in_slot, revision, age, ready, terminating, ended, drains: replace(
+        lambda in_slot, revision, age, ready, terminating, ended, drains, cordoned: replace(
             engine(in_slot, revision, age=age, ready=ready and not ended),
             terminating=terminating,
             ended=ended,
             draining_since_seconds=999.0 if drains else None,
+            cordoned=cordoned,
         ),
         st.integers(0, 12),
         st.sampled_from(["new", "old", "older"]),
         st.floats(0, 100),
+        st.booleans(),
         st.booleans(),
         st.booleans(),
         st.booleans(),
@@ -176,4 +190,4 @@ def test_repeated_steps_end_at_the_declared_engines(replicas: int, existing: lis
         existing += [engine(slot(name)) for name in planned.create]
     assert plan(replicas, *existing) == EnginePlan()
     assert with_gpus(existing) == live(existing)
-    assert [e.revision for e in live(existing)] == ["new"] * replicas
+    assert [(e.revision, e.cordoned) for e in live(existing)] == [("new", False)] * replicas

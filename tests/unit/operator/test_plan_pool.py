@@ -39,7 +39,8 @@ SETTLED = world(FIRST)
 
 def test_a_new_pool_gets_all_its_children_and_the_engines_last() -> None:
     kinds = [step.key.kind for step in FIRST.apply]
-    assert kinds == ["ServiceAccount", "Role", "RoleBinding", "ConfigMap", "Service", "Deployment", "Pod"]
+    around = ["ServiceAccount", "Role", "RoleBinding", "ConfigMap", "Service", "Deployment", "PodDisruptionBudget"]
+    assert kinds == [*around, "Pod"]
     assert all(step.new for step in FIRST.apply)
 
 
@@ -142,6 +143,29 @@ def test_routers_are_asked_where_an_engine_drains_or_is_about_to_and_nowhere_els
     assert not plan(SETTLED).depends_on_routers
     assert plan(SETTLED, replicas=0).depends_on_routers
     assert plan(replace(SETTLED, pods=[marked(pod, NOW)]), replicas=0).depends_on_routers
+
+
+def test_an_engine_is_replaced_when_its_node_is_cordoned() -> None:
+    [pod] = SETTLED.pods
+    placed = {**pod, "spec": {**pod["spec"], "nodeName": "node-a"}}
+    assert engine_of(placed, {"node-a"}).cordoned
+    assert not engine_of(placed, {"node-b"}).cordoned
+    assert not engine_of(pod, {"node-b"}).cordoned
+    made = plan(replace(SETTLED, pods=[placed], cordoned={"node-a"}))
+    assert [step.key.name for step in made.apply if step.key.kind == "Pod"] == ["chat-engine-1"]
+
+
+@pytest.mark.parametrize(("cordoned", "most"), [(set(), 0), ({"node-a"}, 0), (None, 1)])
+def test_evictions_are_refused_by_who_sees_cordons_and_let_through_one_at_a_time_by_who_does_not(
+    cordoned: set[str] | None, most: int
+) -> None:
+    [budget] = [
+        step.manifest
+        for step in plan(Observed(cordoned=cordoned)).apply
+        if step.manifest["kind"] == "PodDisruptionBudget"
+    ]
+    assert budget["spec"]["maxUnavailable"] == most
+    assert budget["spec"]["selector"]["matchLabels"]["fairlead.dev/component"] == "engine"
 
 
 def test_a_pod_that_drains_is_not_mended() -> None:

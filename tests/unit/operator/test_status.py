@@ -62,6 +62,14 @@ CASES = [
         "Healthy",
         "Progressing",
     ),
+    (
+        "node cordoned",
+        status(engine(cordoned=True), engine(1)),
+        "Serving",
+        "ReplacingEngines",
+        "Healthy",
+        "Progressing",
+    ),
     ("no router", status(engine(), observed=Observed()), "RouterNotReady", "RollingOutRouter", "Healthy", "Pending"),
     (
         "router starting",
@@ -156,6 +164,14 @@ def test_the_status_says_what_a_drain_waits_for_and_how_long(
     told = pool_status(a_pool(replicas=0), router(), [MARKED], going_on, "r1", previous={}, now=NOW)
     found = next(c for c in told["conditions"] if c["type"] == "Draining")
     assert (found["status"], found["reason"], found["message"]) == ("True", reason, message)
+
+
+def test_the_status_tells_engines_of_older_revisions_and_on_cordoned_nodes() -> None:
+    told = status(engine(0), engine(1, revision="r0"), engine(2, cordoned=True), replicas=2)
+    [found] = [c["message"] for c in told["conditions"] if c["type"] == "Progressing"]
+    assert found == (
+        "1 of 2 engines of revision r1 are ready; 1 of older revisions and 1 on cordoned nodes to be replaced"
+    )
 
 
 def test_a_pool_in_which_nothing_drains_says_so() -> None:

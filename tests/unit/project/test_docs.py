@@ -274,7 +274,8 @@ def test_the_operator_s_rights_are_told_exactly() -> None:
     rights = {resource: verbs for cell, verbs in rows for resource in re.findall(r"`([a-z/]+)`", cell)}
     granted = {
         resource: ", ".join(rule["verbs"])
-        for rule in yaml.safe_load((ROOT / "helm" / "fairlead" / "files" / "pool-rules.yaml").read_text())
+        for name in ("pool-rules.yaml", "node-rules.yaml")
+        for rule in yaml.safe_load((ROOT / "helm" / "fairlead" / "files" / name).read_text())
         for resource in rule["resources"]
     }
     assert rights == granted
