@@ -112,6 +112,23 @@ def test_a_pool_scaled_to_zero_says_so(pool: Pool) -> None:
     assert pool.status()["phase"] == "Stopped"
 
 
+def test_a_paused_pool_is_left_alone_until_it_is_not_paused_any_more(pool: Pool) -> None:
+    pool.apply()
+    pool.settle()
+    pool.apply(replicas=3, paused=True)
+    eventually(lambda: pool.status()["phase"] == "Paused", "phase Paused")
+    assert "left to do is StartingEngines" in pool.condition("Progressing")["message"]
+    assert pool.condition("Ready")["status"] == "True"
+    pool.kubectl("delete", "configmap", "chat-router")
+    pool.make_ready("chat-engine-0", ready=False)
+    eventually(lambda: pool.status()["readyReplicas"] == 1, "a look at the pool after all that")
+    assert pool.names() == ["chat-engine-0", "chat-engine-1"]
+    assert "configmap/chat-router" not in pool.kubectl("get", "configmaps", "-o", "name")
+    pool.apply(replicas=3)
+    pool.settle()
+    assert pool.get("configmap", "chat-router")
+
+
 def test_a_change_of_arguments_replaces_engines_one_at_a_time(pool: Pool) -> None:
     pool.apply()
     pool.settle()

@@ -29,7 +29,10 @@ STATUS_SCHEMA: Schema = {
     "type": "object",
     "description": "What the operator observed.",
     "properties": {
-        "phase": {"type": "string", "description": "One word: Pending, Progressing, Ready, Degraded or Stopped."},
+        "phase": {
+            "type": "string",
+            "description": "One word: Pending, Progressing, Ready, Degraded, Paused or Stopped.",
+        },
         "observedGeneration": {
             "type": "integer",
             "description": "The generation of the spec that this status is about.",

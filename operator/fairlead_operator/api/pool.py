@@ -10,18 +10,11 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, ValidationError, model_validator
 
+from fairlead_operator.api.drain import DrainSpec
 from fairlead_operator.api.engine_facts import engine_facts
 from fairlead_operator.api.quantity import quantity
 from fairlead_operator.api.router import RouterSpec
-from fairlead_router.config import (
-    Duration,
-    ModelName,
-    RouterConfig,
-    ServiceClass,
-    Strict,
-    check_classes,
-    seconds,
-)
+from fairlead_router.config import ModelName, RouterConfig, ServiceClass, Strict, check_classes
 
 GROUP = "fairlead.dev"
 VERSION = "v1alpha1"
@@ -171,21 +164,6 @@ class EngineSpec(Strict):
         return self
 
 
-class DrainSpec(Strict):
-    """What becomes of requests that run on an engine that is to go."""
-
-    timeout: Duration = Field(
-        default="5m",
-        description="Longest time that running requests get to end by themselves, from the moment in which the engine "
-        "gets no new ones. The engine is deleted as soon as nothing runs there.",
-    )
-
-    @property
-    def timeout_seconds(self) -> float:
-        """The timeout in seconds."""
-        return seconds(self.timeout)
-
-
 DEFAULT_CLASSES = (ServiceClass(name="default", default=True),)
 
 
@@ -222,6 +200,10 @@ class InferencePoolSpec(Strict):
     )
     drain: DrainSpec = Field(
         default_factory=DrainSpec, description="Engines that are to go: fewer replicas, another revision."
+    )
+    paused: bool = Field(
+        default=False,
+        description="The operator creates, changes and deletes nothing of the pool, which goes on serving as it is.",
     )
     router: RouterSpec = Field(default_factory=RouterSpec, description="The router in front of the engines.")
 

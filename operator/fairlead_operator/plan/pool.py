@@ -71,6 +71,9 @@ def plan_pool(pool: Pool, observed: Observed, previous: Mapping[str, Any], image
         **pool_status(pool, observed, engines, going_on, current, previous=previous, now=now),
         "image": engine_image(pool.spec.engine, images),
     }
+    told = status if status != previous else None
+    if pool.spec.paused:
+        return Plan(apply=(), drain=(), remove=(), status=told)
     return Plan(
         apply=(
             *_children(pool, observed, images),
@@ -79,7 +82,7 @@ def plan_pool(pool: Pool, observed: Observed, previous: Mapping[str, Any], image
         ),
         drain=(*misdated(engines, now.timestamp()), *engine_plan.drain),
         remove=(*engine_plan.remove, *drained(going_on, now.timestamp())),
-        status=status if status != previous else None,
+        status=told,
         look_again_seconds=look_again_seconds(going_on, now.timestamp()),
     )
 

@@ -42,9 +42,10 @@ def pool_status(
 ) -> dict[str, Any]:
     """Give the pool's whole status; `previous` is the one it has, `now` dates the conditions that change."""
     live = [engine for engine in engines if not engine.terminating and not engine.ended and not engine.draining]
+    progressing = _progressing(pool, observed, engines, live, revision)
     conditions = [
         _ready(pool, observed, live),
-        _progressing(pool, observed, engines, live, revision),
+        _paused(progressing) if pool.spec.paused else progressing,
         _degraded(pool, observed, live),
         _draining(drains),
     ]
@@ -121,6 +122,13 @@ def _progressing(
     return Condition(ConditionType.PROGRESSING, True, reason, message)
 
 
+def _paused(progressing: Condition) -> Condition:
+    """Say what would be done."""
+    left = f"left to do is {progressing.reason}: {progressing.message}" if progressing.true else "nothing is left to do"
+    message = f"nothing is created, changed or deleted while spec.paused is true; {left}"
+    return Condition(ConditionType.PROGRESSING, False, Reason.PAUSED, message)
+
+
 def _to_replace(live: Sequence[Engine], revision: str) -> str:
     older = sum(engine.revision != revision for engine in live)
     cordoned = sum(engine.revision == revision and engine.cordoned for engine in live)
@@ -168,6 +176,8 @@ def _phase(pool: Pool, conditions: Sequence[Condition]) -> Phase:
     ready, progressing, degraded, _ = (condition.true for condition in conditions)
     if degraded:
         return Phase.DEGRADED
+    if pool.spec.paused:
+        return Phase.PAUSED
     if pool.spec.replicas == 0 and not ready and not progressing:
         return Phase.STOPPED
     if progressing:

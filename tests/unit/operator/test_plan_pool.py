@@ -168,6 +168,27 @@ def test_evictions_are_refused_by_who_sees_cordons_and_let_through_one_at_a_time
     assert budget["spec"]["selector"]["matchLabels"]["fairlead.dev/component"] == "engine"
 
 
+def test_a_paused_pool_is_left_as_it_is_and_says_what_is_left_to_do() -> None:
+    [pod] = SETTLED.pods
+    late = marked(pod, NOW - timedelta(hours=1))
+    children = {key: child for key, child in SETTLED.children.items() if key.kind != "ConfigMap"}
+    made = plan(replace(SETTLED, pods=[late], children=children), replicas=3, paused=True)
+    assert not made.changes
+    assert not made.depends_on_routers
+    status = made.status or {}
+    assert status["phase"] == "Paused"
+    [progressing] = [c for c in status["conditions"] if c["type"] == "Progressing"]
+    assert (progressing["status"], progressing["reason"]) == ("False", "Paused")
+    assert "left to do is StartingEngines: 0 of 3 engines" in progressing["message"]
+
+
+def test_a_paused_pool_with_its_status_needs_nothing() -> None:
+    status = plan(SETTLED, paused=True).status
+    assert plan(SETTLED, status, paused=True).empty
+    [message] = [c["message"] for c in (status or {})["conditions"] if c["type"] == "Progressing"]
+    assert message.endswith("nothing is left to do")
+
+
 def test_a_pod_that_drains_is_not_mended() -> None:
     [pod] = SETTLED.pods
     labels = {**pod["metadata"]["labels"], "fairlead.dev/pool": "other"}
