@@ -85,6 +85,18 @@ class Removal:
 
 
 @dataclass(frozen=True, slots=True)
+class Wanted:
+    """The engines that the spec asks for, and how others may be replaced by them."""
+
+    replicas: int
+    revision: str
+    surge: int
+    """Engines beyond `replicas` while others are replaced."""
+    unavailable: int
+    """Engines below `replicas` that need not serve meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
 class EnginePlan:
     """Engines to create, to drain and to delete at once; empty when they are as declared."""
 

@@ -47,6 +47,8 @@ BAD: list[tuple[str, Any, str, str]] = [
     ("spec.engine.args", ["--served-model-name=x"], "spec.engine", "Fairlead sets them from the spec"),
     ("spec.drain.timeout", "0s", "spec.drain.timeout", "must be longer than 0"),
     ("spec.drain.timeout", "soon", "spec.drain.timeout", "should match"),
+    ("spec.rollout", {"maxSurge": 0}, "spec.rollout", "must not both be 0"),
+    ("spec.rollout.maxSurge", -1, "spec.rollout.maxSurge", "greater than or equal to 0"),
     ("spec.paused", "maybe", "spec.paused", "must be of type boolean"),
     ("spec.engine.args", "--x", "spec.engine.args", "must be of type array"),
     ("spec.engine.args", [""], "spec.engine.args[0]", "at least 1 chars long"),

@@ -20,8 +20,8 @@ from fairlead_operator.api.pool import (
     PLURAL,
     VERSION,
     InferencePoolSpec,
-    rule,
 )
+from fairlead_operator.api.rules import rule
 
 Schema = dict[str, Any]
 

@@ -8,12 +8,14 @@ a validator of the same rule, for manifests that no API server has seen (`fairle
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from fairlead_operator.api.drain import DrainSpec
 from fairlead_operator.api.engine_facts import engine_facts
 from fairlead_operator.api.quantity import quantity
+from fairlead_operator.api.rollout import RolloutSpec
 from fairlead_operator.api.router import RouterSpec
+from fairlead_operator.api.rules import rule, validations
 from fairlead_router.config import ModelName, RouterConfig, ServiceClass, Strict, check_classes
 
 GROUP = "fairlead.dev"
@@ -30,16 +32,6 @@ NAME_PATTERN = "^[a-z]([-a-z0-9]*[a-z0-9])?$"
 
 RESERVED_ENGINE_FLAGS = ("--model", "--served-model-name", "--host", "--port", "--shutdown-timeout")
 """Set from the spec; the same flag in `engine.args` would contradict it."""
-
-
-def rule(cel: str, message: str) -> dict[str, str]:
-    """Give a CEL validation rule in the form that a CustomResourceDefinition has."""
-    return {"rule": cel, "message": message}
-
-
-def validations(*rules: dict[str, str]) -> ConfigDict:
-    """Attach CEL rules to a model's schema."""
-    return ConfigDict(json_schema_extra={"x-kubernetes-validations": [dict(rule) for rule in rules]})
 
 
 def _is_quantity(value: int | str) -> int | str:
@@ -197,6 +189,9 @@ class InferencePoolSpec(Strict):
         max_length=16,
         description="The SLO declaration: service classes with their limits on TTFT and TBT, and who goes first.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+    )
+    rollout: RolloutSpec = Field(
+        default_factory=RolloutSpec, description="How engines are replaced: of an older revision, on a cordoned node."
     )
     drain: DrainSpec = Field(
         default_factory=DrainSpec, description="Engines that are to go: fewer replicas, another revision."

@@ -18,6 +18,7 @@ from fairlead_operator.plan.commands import engine_command, router_command
 from fairlead_operator.plan.drain import drained, drains, in_flight
 from fairlead_operator.plan.engine_pod import revision
 from fairlead_operator.plan.engines import plan_engines
+from fairlead_operator.plan.pool import wanted
 from fairlead_operator.plan.routers import ENDPOINTS_PATH, report_of
 from fairlead_operator.types import Engine, Images, RouterReport
 from fairlead_operator.work_queue import backoff_seconds
@@ -151,7 +152,7 @@ class LocalPool:
         ended = [child for child in self.engines if not child.alive]
         self._note_ends(ended)
         engines = [_engine(child) for child in self.engines]
-        plan = plan_engines(self.pool.name, self.pool.spec.replicas, current, engines, self.in_flight)
+        plan = plan_engines(self.pool.name, wanted(self.pool.spec, current), engines, self.in_flight)
         leaving = {removal.engine.uid: removal.why for removal in plan.drain}
         for child in self.engines:
             if child.uid in leaving:

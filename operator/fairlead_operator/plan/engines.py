@@ -5,7 +5,8 @@ observed make creation idempotent: an operator that died after creating an engin
 too old, asks for the same name again and creates nothing twice.
 
 A change of the spec gives engines another revision. Engines of an older revision, and those whose node is cordoned, are
-replaced one at a time: one more than declared may exist, and none that serves is drained before another serves in its place.
+replaced a few at a time: as many more than declared may exist as the surge says, and as many fewer may serve as may be
+unavailable. By default one more and none fewer: no engine that serves is drained before another serves in its place.
 
 An engine that is to go is drained (`drain.py`) whatever the reason, and one that drains does not come back: it counts as
 gone for the declared number, so that another takes its place, and as there for the surge, because it still has its GPU.
@@ -14,19 +15,15 @@ gone for the declared number, so that another takes its place, and as there for 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 
-from fairlead_operator.types import Engine, EnginePlan, Removal
-
-SURGE = 1
-"""Engines beyond the declared number while older ones are being replaced."""
+from fairlead_operator.types import Engine, EnginePlan, Removal, Wanted
 
 
-def plan_engines(
-    pool: str, replicas: int, revision: str, engines: Sequence[Engine], in_flight: Mapping[str, int]
-) -> EnginePlan:
-    """Plan the next step from the engines that exist to `replicas` engines of `revision`.
+def plan_engines(pool: str, wanted: Wanted, engines: Sequence[Engine], in_flight: Mapping[str, int]) -> EnginePlan:
+    """Plan the next step from the engines that exist to those that are wanted.
 
     `in_flight` is how many requests run on an engine as far as is known, by uid.
     """
+    replicas, revision = wanted.replicas, wanted.revision
     live = [engine for engine in engines if not engine.terminating and not engine.ended and not engine.draining]
     ended = [engine for engine in engines if engine.ended and not engine.terminating]
     current = [engine for engine in live if stays(engine, revision)]
@@ -35,13 +32,13 @@ def plan_engines(
     room = replicas - len(live)
     if outdated:
         draining = sum(engine.draining and not engine.terminating and not engine.ended for engine in engines)
-        room = max(room, replicas + SURGE - len(live) - draining)
+        room = replicas + wanted.surge - len(live) - draining
     missing = max(0, min(replicas - len(current), room))
     names = _free_names(pool, engines)
     return EnginePlan(
         create=tuple(next(names) for _ in range(missing)),
         drain=(
-            *_outdated_to_drain(replicas, revision, current, outdated, in_flight),
+            *_outdated_to_drain(wanted, current, outdated, in_flight),
             *_surplus(replicas, current, in_flight),
         ),
         remove=tuple(Removal(engine, "it ended") for engine in ended),
@@ -54,18 +51,17 @@ def stays(engine: Engine, revision: str) -> bool:
 
 
 def _outdated_to_drain(
-    replicas: int,
-    revision: str,
+    wanted: Wanted,
     current: Sequence[Engine],
     outdated: Sequence[Engine],
     in_flight: Mapping[str, int],
 ) -> list[Removal]:
     """Give the engines to be replaced that nobody needs any more, those that do not serve first."""
     serving = sum(engine.ready for engine in (*current, *outdated))
-    spare = max(0, serving - replicas)
+    spare = max(0, serving - max(0, wanted.replicas - wanted.unavailable))
     idle = [engine for engine in outdated if not engine.ready]
     replaced = victims([engine for engine in outdated if engine.ready], in_flight)[:spare]
-    return [Removal(engine, _why(engine, revision)) for engine in (*idle, *replaced)]
+    return [Removal(engine, _why(engine, wanted.revision)) for engine in (*idle, *replaced)]
 
 
 def _why(engine: Engine, revision: str) -> str:

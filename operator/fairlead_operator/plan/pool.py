@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from fairlead_operator.api.pool import Pool
+from fairlead_operator.api.pool import InferencePoolSpec, Pool
 from fairlead_operator.plan.disruption import disruption_budget
 from fairlead_operator.plan.drain import drained, drains, in_flight, look_again_seconds, misdated
 from fairlead_operator.plan.drift import adopted, differs, meddled
@@ -14,7 +14,7 @@ from fairlead_operator.plan.engines import plan_engines
 from fairlead_operator.plan.observed import Observed, engine_of
 from fairlead_operator.plan.router_children import router_children
 from fairlead_operator.plan.status import pool_status
-from fairlead_operator.types import ChildKey, Engine, Images, Manifest, Removal
+from fairlead_operator.types import ChildKey, Engine, Images, Manifest, Removal, Wanted
 from fairlead_router.contract import Annotation
 
 
@@ -66,7 +66,7 @@ def plan_pool(pool: Pool, observed: Observed, previous: Mapping[str, Any], image
     engines = [engine_of(pod, observed.cordoned) for pod in observed.pods]
     current = revision(pool, images)
     going_on = drains(engines, observed.routers, pool.spec.drain.timeout_seconds, now.timestamp())
-    engine_plan = plan_engines(pool.name, pool.spec.replicas, current, engines, in_flight(observed.routers))
+    engine_plan = plan_engines(pool.name, wanted(pool.spec, current), engines, in_flight(observed.routers))
     status = {
         **pool_status(pool, observed, engines, going_on, current, previous=previous, now=now),
         "image": engine_image(pool.spec.engine, images),
@@ -114,6 +114,12 @@ def _drifted_pods(
         if engine.revision == current and not engine.terminating and not engine.ended and not engine.draining
         if differs(manifest := mended_pod(pool, pod, images), pod)
     ]
+
+
+def wanted(spec: InferencePoolSpec, current: str) -> Wanted:
+    """Give the engines that a spec asks for, of the revision that it makes now."""
+    rollout = spec.rollout
+    return Wanted(spec.replicas, current, surge=rollout.max_surge, unavailable=rollout.max_unavailable)
 
 
 def draining_mark(now: datetime) -> dict[str, str]:

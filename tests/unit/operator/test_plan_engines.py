@@ -5,8 +5,8 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairlead_operator.plan.engines import SURGE, plan_engines, slot
-from fairlead_operator.types import Engine, EnginePlan
+from fairlead_operator.plan.engines import plan_engines, slot
+from fairlead_operator.types import Engine, EnginePlan, Wanted
 
 
 def engine(in_slot: int, revision: str = "new", *, age: float = 0.0, ready: bool = True) -> Engine:
@@ -14,10 +14,11 @@ def engine(in_slot: int, revision: str = "new", *, age: float = 0.0, ready: bool
     return Engine(name=name, uid=name, revision=revision, created_seconds=1000.0 - age, ready=ready)
 
 
-def plan(replicas: int, *engines: Engine, **in_flight: int) -> EnginePlan:
+def plan(replicas: int, *engines: Engine, surge: int = 1, unavailable: int = 0, **in_flight: int) -> EnginePlan:
     """Plan a step; `e2=3` says that three requests run on the engine in slot 2."""
+    wanted = Wanted(replicas, "new", surge, unavailable)
     running = {f"chat-engine-{slot.removeprefix('e')}": count for slot, count in in_flight.items()}
-    return plan_engines("chat", replicas, "new", engines, running)
+    return plan_engines("chat", wanted, engines, running)
 
 
 def drained(planned: EnginePlan) -> list[str]:
@@ -91,6 +92,20 @@ def test_a_rollout_goes_on_when_the_old_engine_has_drained_for_it_keeps_its_gpu_
     assert plan(2, *rest) == EnginePlan(create=("chat-engine-0",))
 
 
+def test_a_larger_surge_starts_more_engines_at_once() -> None:
+    olds = [engine(number, "old") for number in range(3)]
+    assert len(plan(3, *olds, surge=2).create) == 2
+    assert len(plan(3, *olds, surge=9).create) == 3
+
+
+def test_without_a_surge_an_engine_goes_first_and_another_follows_when_its_gpu_is_free() -> None:
+    old, other = engine(0, "old"), engine(1, "old", age=5)
+    assert drained(plan(2, old, other, surge=0, unavailable=1)) == ["chat-engine-0"]
+    assert plan(2, draining(old), other, surge=0, unavailable=1) == EnginePlan()
+    assert plan(2, other, surge=0, unavailable=1) == EnginePlan(create=("chat-engine-0",))
+    assert plan(2, other, engine(0, ready=False), surge=0, unavailable=1) == EnginePlan()
+
+
 def test_an_engine_whose_node_is_cordoned_is_replaced_before_it_goes() -> None:
     moving, other = replace(engine(0, age=1), cordoned=True), engine(1, age=9)
     assert plan(2, moving, other) == EnginePlan(create=("chat-engine-2",))
@@ -150,22 +165,28 @@ def test_no_name_is_given_twice(replicas: int, existing: list[Engine]) -> None:
     assert not set(created) & {e.name for e in existing}
 
 
-@given(st.integers(0, 8), engines)
-def test_more_engines_than_declared_are_created_only_within_the_surge_and_those_that_drain_count(
-    replicas: int, existing: list[Engine]
-) -> None:
-    created = len(plan(replicas, *existing).create)
-    if created and len(live(existing)) + created > replicas:
-        assert len(with_gpus(existing)) + created <= replicas + SURGE
+rollouts = st.tuples(st.integers(0, 3), st.integers(0, 3)).filter(any)
+"""maxSurge and maxUnavailable; not both are 0."""
 
 
-@given(st.integers(0, 8), engines)
-def test_a_step_leaves_as_many_serving_engines_as_declared_or_all_there_were(
-    replicas: int, existing: list[Engine]
+@given(st.integers(0, 8), engines, rollouts)
+def test_in_a_rollout_no_more_engines_exist_than_declared_and_the_surge_and_those_that_drain_count(
+    replicas: int, existing: list[Engine], rollout: tuple[int, int]
 ) -> None:
+    surge, unavailable = rollout
+    created = len(plan(replicas, *existing, surge=surge, unavailable=unavailable).create)
+    if created and any(e.revision != "new" or e.cordoned for e in live(existing)):
+        assert len(with_gpus(existing)) + created <= replicas + surge
+
+
+@given(st.integers(0, 8), engines, rollouts)
+def test_a_step_leaves_as_many_serving_engines_as_must_be_or_all_there_were(
+    replicas: int, existing: list[Engine], rollout: tuple[int, int]
+) -> None:
+    surge, unavailable = rollout
     serving = {e.name for e in live(existing) if e.ready}
-    left = serving - set(drained(plan(replicas, *existing)))
-    assert len(left) >= min(replicas, len(serving))
+    left = serving - set(drained(plan(replicas, *existing, surge=surge, unavailable=unavailable)))
+    assert len(left) >= min(replicas - unavailable, len(serving))
 
 
 @given(st.integers(0, 8), engines)
@@ -179,11 +200,14 @@ def test_nothing_is_deleted_without_a_drain_but_what_ended(replicas: int, existi
     assert all(removal.engine.ended for removal in plan(replicas, *existing).remove)
 
 
-@given(st.integers(0, 8), engines)
-def test_repeated_steps_end_at_the_declared_engines(replicas: int, existing: list[Engine]) -> None:
+@given(st.integers(0, 8), engines, rollouts)
+def test_repeated_steps_end_at_the_declared_engines(
+    replicas: int, existing: list[Engine], rollout: tuple[int, int]
+) -> None:
     """Take steps in a world in which engines become ready, and those that drain or ended go."""
+    surge, unavailable = rollout
     for _ in range(60):
-        planned = plan(replicas, *existing)  # may be empty while a rollout waits for an engine to become ready
+        planned = plan(replicas, *existing, surge=surge, unavailable=unavailable)
         to_drain = set(drained(planned))
         existing = [replace(e, ready=True) for e in existing if not (e.draining or e.terminating or e.ended)]
         existing = [draining(e) if e.name in to_drain else e for e in existing]
