@@ -16,7 +16,7 @@ from fairlead_operator.errors import ConflictError, NameTakenError, NotFoundErro
 from fairlead_operator.kube.api import BY_KIND, PODS, Api
 from fairlead_operator.kube.events import Events
 from fairlead_operator.metrics import Metrics
-from fairlead_operator.plan.engine_pod import OVERDUE_GRACE_SECONDS
+from fairlead_operator.plan.engine_pod import DRAINED_GRACE_SECONDS
 from fairlead_operator.plan.pool import Apply, Plan, draining_mark, owned_by, plan_pool
 from fairlead_operator.plan.status import invalid_status
 from fairlead_operator.routers import Routers
@@ -163,8 +163,7 @@ class Reconciler:
 
     async def _remove(self, manifest: Manifest, removal: Removal) -> None:
         engine, namespace = removal.engine, manifest["metadata"]["namespace"]
-        grace_seconds = OVERDUE_GRACE_SECONDS if removal.cuts else None
-        await self._api.delete(PODS, namespace, engine.name, uid=engine.uid, grace_seconds=grace_seconds)
+        await self._api.delete(PODS, namespace, engine.name, uid=engine.uid, grace_seconds=DRAINED_GRACE_SECONDS)
         self._metrics.writes.labels(PODS.kind, "delete").inc()
         logger.info("%s/%s: removed %s: %s", namespace, manifest["metadata"]["name"], engine.name, removal.why)
         text = f"removed {engine.name}: {removal.why}"

@@ -140,16 +140,17 @@ class Api:
         )
         return live
 
-    async def delete(
-        self, resource: Resource, namespace: str, name: str, *, uid: str, grace_seconds: int | None = None
-    ) -> None:
+    async def delete(self, resource: Resource, namespace: str, name: str, *, uid: str, grace_seconds: int) -> None:
         """Delete this very object; one that is gone already, or whose name another has, is no error.
 
         `grace_seconds` takes the place of the grace period that the object itself has.
         """
-        body: dict[str, Any] = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}}
-        if grace_seconds is not None:
-            body["gracePeriodSeconds"] = grace_seconds
+        body = {
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "gracePeriodSeconds": grace_seconds,
+            "preconditions": {"uid": uid},
+        }
         try:
             await self._ask("delete", resource.path(namespace, name), body=body)
         except (NotFoundError, ConflictError):

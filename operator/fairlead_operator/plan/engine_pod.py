@@ -28,8 +28,9 @@ ROUTERS_NOTICE_SECONDS = 3
 LAST_SECONDS = 10
 """What an engine gets to abort what still runs and to end, after its shutdown timeout and before SIGKILL."""
 
-OVERDUE_GRACE_SECONDS = ROUTERS_NOTICE_SECONDS + 30 + LAST_SECONDS
-"""Grace of an engine that has had its `drain.timeout` already."""
+DRAINED_GRACE_SECONDS = ROUTERS_NOTICE_SECONDS + 30 + LAST_SECONDS
+"""Grace of an engine that has been drained, or has had its `drain.timeout`. Its own would be longer, and a container whose
+process does not heed SIGTERM yet, because it still starts, stays for all of it."""
 
 START_SECONDS = 1800
 """Longest start of an engine: weights may have to be downloaded."""
