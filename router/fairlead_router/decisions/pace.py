@@ -87,9 +87,7 @@ class Pace:
         self.error = 0.0
         """Relative error of predicted TTFTs, as of late."""
         self._pool = pool
-        self._known: int = (
-            0 if pool is None else pool._known + pool._observations
-        )  # of others: the prior is made of them
+        self._known: int = pool._observations if pool else 0  # of others, which the prior is made of
         self._observations: int = 0
         self._prior = _USUAL if pool is None else tuple((n, pool.batch_seconds(n)) for n, _ in _USUAL)
         self._own: Speed | None = None
